@@ -60,6 +60,9 @@ class Timings:
     prompt_ms: float
     predicted_n: int
     predicted_ms: float
+    """Decoding and sampling, without the time that the reader of the stream takes."""
+    eval_ms: float
+    """Decoding alone (`llama_perf_context`, `t_eval_ms`): what llama-bench calls tg."""
     ttft_ms: float
     """Wall time from the call to the first token."""
 
@@ -97,6 +100,15 @@ class NoteDelta:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PromptDelta:
+    """Progress through a long prompt, before the first token."""
+
+    done_n: int
+    """Prompt tokens evaluated so far, without the reused ones."""
+    total_n: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class EndDelta:
     """Always the last delta of a turn."""
 
@@ -104,7 +116,7 @@ class EndDelta:
     timings: Timings
 
 
-ChatDelta = TextDelta | ToolCallDelta | NoteDelta | EndDelta
+ChatDelta = PromptDelta | TextDelta | ToolCallDelta | NoteDelta | EndDelta
 
 
 class Engine(Protocol):

@@ -1,0 +1,118 @@
+"""How many bytes a placement takes, per device, the way llama.cpp allocates them. Pure.
+
+Sources are functions of llama.cpp at the commit that llama-cpp-python 0.3.36 vendors (0c1e57098).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from launcher.catalogue.types import ModelSpec, ModelWeights
+from launcher.planner.types import KvType, LoadParams
+
+# ggml-common.h: bytes of a block over its elements.
+_KV_BYTES: dict[KvType, tuple[int, int]] = {
+    "f32": (4, 1),
+    "f16": (2, 1),
+    "bf16": (2, 1),
+    "q8_0": (34, 32),
+    "q4_0": (18, 32),
+}
+
+_PAD = 256  # llama_context: n_ctx and the KV cells are padded to 256
+
+
+def pad(n: int, to: int = _PAD) -> int:
+    """GGML_PAD: `n` rounded up to a multiple of `to`."""
+    return -(-n // to) * to
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KvCells:
+    """Cells of the two halves of the KV cache, per stream."""
+
+    full: int
+    swa: int
+    n_stream: int
+
+
+def kv_cells(spec: ModelSpec, params: LoadParams) -> KvCells:
+    """Cells that llama.cpp allocates (llama_context constructor; llama_kv_cache_iswa constructor).
+
+    unified: one stream of n_ctx cells; else n_parallel streams of n_ctx / n_parallel. The window half holds
+    `n_swa * (unified ? n_parallel : 1) + n_ubatch` cells, padded, unless `swa_full`.
+    """
+    n_ctx = pad(params.n_ctx)
+    per_sequence = n_ctx if params.kv_unified else pad(n_ctx // params.n_parallel)
+    n_stream = 1 if params.kv_unified else params.n_parallel
+    if params.swa_full or spec.n_swa == 0:
+        return KvCells(full=per_sequence, swa=per_sequence, n_stream=n_stream)
+    window = spec.n_swa * (params.n_parallel if params.kv_unified else 1) + params.n_ubatch
+    return KvCells(full=per_sequence, swa=pad(min(per_sequence, window)), n_stream=n_stream)
+
+
+def is_swa_layer(spec: ModelSpec, layer: int) -> bool:
+    """Whether block `layer` sees only the window (llama_hparams::set_swa_pattern)."""
+    return spec.n_swa > 0 and layer % spec.swa_pattern < spec.swa_pattern - 1
+
+
+def kv_layer_bytes(spec: ModelSpec, params: LoadParams) -> tuple[int, ...]:
+    """KV cache bytes of each block: n_stream x cells x (n_embd_k_gqa x b(type_k) + n_embd_v_gqa x b(type_v)).
+
+    llama_kv_cache constructor; n_embd_k_gqa = n_embd_head_k x n_head_kv. Exact against llama.cpp's log.
+    """
+    cells = kv_cells(spec, params)
+    k_bytes, k_block = _KV_BYTES[params.type_k]
+    v_bytes, v_block = _KV_BYTES[params.type_v]
+    row = (
+        spec.n_embd_head_k * spec.n_head_kv * k_bytes // k_block
+        + spec.n_embd_head_v * spec.n_head_kv * v_bytes // v_block
+    )
+    return tuple(
+        cells.n_stream * (cells.swa if is_swa_layer(spec, i) else cells.full) * row for i in range(spec.n_layer)
+    )
+
+
+def on_gpu(spec: ModelSpec, params: LoadParams, layer: int) -> bool:
+    """Whether block `layer` is offloaded: the last `n_gpu_layers` of n_layer + 1 are (the output counts as one)."""
+    return layer >= spec.n_layer + 1 - params.n_gpu_layers
+
+
+def output_on_gpu(params: LoadParams) -> bool:
+    """The output matrix is the first thing that `n_gpu_layers` takes (llama_model::load_tensors, `dev_output`)."""
+    return params.n_gpu_layers > 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSplit:
+    """Where the weights of a placement lie, in bytes."""
+
+    device_bytes: int
+    host_bytes: int
+    """Host tensors, without the repacked copy."""
+    repack_bytes: int
+    """Of host tensors, what the CPU backend keeps in its own layout: a second copy under mmap, else the only one."""
+
+
+def split_weights(spec: ModelSpec, weights: ModelWeights, params: LoadParams) -> ModelSplit:
+    """Place every tensor as the loader does (llama_model::load_tensors, `tensor_buft_overrides` of --n-cpu-moe).
+
+    Embeddings stay on the host; a block's dense tensors follow `n_gpu_layers`; its experts go to the host for the
+    first `n_cpu_moe` blocks. With a GPU, host tensors sit in its pinned or the plain CPU buffer, never repacked.
+    """
+    device = 0
+    host = weights.token_embd_bytes
+    repack = 0
+    if output_on_gpu(params):
+        device += weights.output_bytes + weights.output_norm_bytes
+    else:
+        host += weights.output_bytes + weights.output_norm_bytes
+        repack += weights.output_repack_bytes
+    for i, layer in enumerate(weights.layers):
+        gpu = on_gpu(spec, params, i)
+        experts_gpu = gpu and i >= params.n_cpu_moe
+        device += (layer.dense_bytes if gpu else 0) + (layer.expert_bytes if experts_gpu else 0)
+        host += (0 if gpu else layer.dense_bytes) + (0 if experts_gpu else layer.expert_bytes)
+        repack += 0 if gpu else layer.repack_bytes
+    use_repack = params.repack and not params.devices
+    return ModelSplit(device_bytes=device, host_bytes=host, repack_bytes=repack if use_repack else 0)
