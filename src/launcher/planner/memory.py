@@ -116,3 +116,25 @@ def split_weights(spec: ModelSpec, weights: ModelWeights, params: LoadParams) ->
         repack += 0 if gpu else layer.repack_bytes
     use_repack = params.repack and not params.devices
     return ModelSplit(device_bytes=device, host_bytes=host, repack_bytes=repack if use_repack else 0)
+
+
+def compute_bytes(spec: ModelSpec, params: LoadParams) -> int:
+    """Compute buffer of the worst graph (a whole micro-batch), in bytes. An estimate: see the planner's README.
+
+    ggml_backend_sched reserves it from the graph's peak of live activations. Per micro-batch token, in 4-byte floats:
+    the routed experts' gate, up, activation and down rows (n_expert_used x (2 n_ff_exp + 2 n_embd)) or, without
+    experts, a wide hidden row; the attention's q and output rows; the residual stream twice. Plus the f16 masks of both
+    KV halves, stored twice, and the logits of `n_outputs_max` rows. Without flash attention the f32 scores of every
+    head come on top.
+    """
+    cells = kv_cells(spec, params)
+    mask_cells = cells.full + (cells.swa if spec.n_layer_swa else 0)
+    q_row = spec.n_head * spec.n_embd_head_k
+    if spec.n_expert:
+        hidden = spec.n_expert_used * (2 * spec.n_ff_exp + 2 * spec.n_embd)
+    else:
+        hidden = max(3 * spec.n_ff_exp, 4 * spec.n_embd)
+    per_token = 4 * (hidden + 2 * spec.n_embd + q_row)
+    scores = 0 if params.flash_attn else 4 * spec.n_head * cells.full
+    logits = 4 * params.n_outputs_max * spec.n_vocab
+    return params.n_ubatch * (per_token + 2 * mask_cells + scores) + logits

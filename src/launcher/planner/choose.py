@@ -1,0 +1,206 @@
+"""Choose the file, its placement and its context: the product's rule, to the letter. Pure.
+
+The largest model that fits; of it the best quant class (bits per dense weight), unless that costs a slower tier or a
+context under 32K. `--prefer speed` takes the fastest prediction instead, `--prefer context` the longest context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from launcher.catalogue.types import Catalogue, ModelFile, ModelSpec, ModelWeights
+from launcher.errors import DoesNotFitError, UsageError
+from launcher.hardware.types import Hardware
+from launcher.planner.explain import candidate_row, plan_notes, shortfall_lines
+from launcher.planner.placement import Case, Placement, placements
+from launcher.planner.throughput import decode_tps
+from launcher.planner.types import Estimate, Plan, PlanRequest
+from launcher.units import format_bytes
+
+GOOD_N_CTX = 32_768  # a better quant class never costs a context under this
+_CTX_STEPS = (131_072, 98_304, 65_536, 49_152, 32_768, 24_576, 16_384, 12_288, 8_192, 6_144, 4_096)
+_SAME_SPEED = 0.95  # predictions within 5 % do not tell two files apart
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Weighed:
+    """A file with the best placement that this machine allows, or the one that comes closest."""
+
+    file: ModelFile
+    spec: ModelSpec
+    weights: ModelWeights
+    best: Placement
+    tps: Estimate | None
+
+    @property
+    def fits(self) -> bool:
+        """Whether `best` stays within what is available."""
+        return self.best.fits
+
+
+def plan(
+    hardware: Hardware,
+    catalogue: Catalogue,
+    request: PlanRequest,
+    *,
+    bandwidths: Mapping[str, Estimate] | None = None,
+) -> Plan:
+    """The plan for this machine and wish. `bandwidths` in bytes/s by device name and `Host`.
+
+    Raises:
+        DoesNotFitError: nothing fits; it says what is needed, what is here and what would fit.
+        UsageError: the request contradicts the model (a context beyond n_ctx_train).
+    """
+    weighed = [
+        weigh(
+            Case(
+                hardware=hardware,
+                spec=catalogue.specs[file.model],
+                weights=catalogue.weights[file.name],
+                request=request,
+            ),
+            file,
+            bandwidths or {},
+        )
+        for file in catalogue.files
+        if file.name in catalogue.weights and file.model in catalogue.specs
+    ]
+    if not weighed:
+        raise UsageError(
+            "no GPT OSS file is known that can be planned for", hint="gpt-oss plan --refresh", details=catalogue.notes
+        )
+    fitting = [w for w in weighed if w.fits]
+    if not fitting:
+        raise _does_not_fit(weighed, request)
+    winner = _choose(fitting, request)
+    return Plan(
+        file=winner.file,
+        spec=winner.spec,
+        tier=winner.best.tier,
+        load_params=winner.best.params,
+        memory=winner.best.memory,
+        decode_tps=winner.tps,
+        weights_basis=winner.weights.basis,
+        candidates=tuple(candidate_row(w, winner) for w in sorted(weighed, key=_model_then_class)),
+        notes=plan_notes(hardware, weighed, winner, request, good_n_ctx=GOOD_N_CTX),
+    )
+
+
+def _model_then_class(weighed: Weighed) -> tuple[int, float]:
+    return -weighed.weights.n_params, -weighed.weights.dense_bpw
+
+
+def weigh(case: Case, file: ModelFile, bandwidths: Mapping[str, Estimate]) -> Weighed:
+    """The best placement of one file here, whether it fits or not."""
+    best = _best_placement(case)
+    return Weighed(
+        file=file,
+        spec=case.spec,
+        weights=case.weights,
+        best=best,
+        tps=decode_tps(case.spec, case.weights, best.params, bandwidths),
+    )
+
+
+def context_steps(spec: ModelSpec, request: PlanRequest) -> tuple[int, ...]:
+    """Context lengths to try, longest first. A pinned one is the only one; 0 means all that the model was trained for.
+
+    Raises:
+        UsageError: more than n_ctx_train, or a minimum that cannot be met.
+    """
+    if request.n_ctx:
+        if request.n_ctx > spec.n_ctx_train:
+            raise UsageError(
+                f"a context of {request.n_ctx} tokens is beyond the {spec.n_ctx_train} that {spec.id} was trained for",
+                hint=f"gpt-oss plan --ctx-size {spec.n_ctx_train}",
+            )
+        return (request.n_ctx,)
+    if request.n_ctx == 0:
+        return (spec.n_ctx_train,)
+    at_least = request.min_ctx or 0
+    if at_least > spec.n_ctx_train:
+        raise UsageError(
+            f"--min-ctx {at_least} is beyond the {spec.n_ctx_train} tokens that {spec.id} was trained for",
+            hint=f"gpt-oss plan --min-ctx {spec.n_ctx_train}",
+        )
+    steps = (spec.n_ctx_train, *(n for n in _CTX_STEPS if n < spec.n_ctx_train), at_least)
+    return tuple(sorted({n for n in steps if n >= max(at_least, 1)}, reverse=True))
+
+
+def _best_placement(case: Case) -> Placement:
+    """Fastest placement that keeps a good context, then the longest context that this placement still holds.
+
+    With `--prefer context` the longest context comes first. Where nothing fits: the placement that is least short.
+    """
+    request = case.request
+    steps = context_steps(case.spec, request)
+    good = min(max(GOOD_N_CTX, request.min_ctx or 0), steps[0])
+    floor = next((n for n in reversed(steps) if n >= good), steps[0])
+    wanted = steps if request.prefer == "context" else (floor, *(n for n in steps if n < floor))
+    for n_ctx in wanted:
+        found = next((p for p in placements(case, n_ctx) if p.fits), None)
+        if found is not None:
+            return _stretch(case, found, steps)
+    options = list(placements(case, steps[-1]))
+    if not options:
+        raise UsageError(
+            "n_gpu_layers and n_cpu_moe are for a GPU, and this engine has none",
+            hint="gpt-oss hardware",
+        )
+    return min(options, key=_shortfall)
+
+
+def _stretch(case: Case, found: Placement, steps: Sequence[int]) -> Placement:
+    """The same placement with the longest context that still fits."""
+    for n_ctx in steps:
+        if n_ctx <= found.params.n_ctx:
+            break
+        for option in placements(case, n_ctx):
+            if option.speed_rank == found.speed_rank and option.fits:
+                return option
+    return found
+
+
+def _shortfall(placement: Placement) -> int:
+    """Bytes missing over all devices."""
+    return sum(max(0, row.used_bytes - (row.free_bytes - row.headroom_bytes)) for row in placement.memory)
+
+
+def _choose(fitting: Sequence[Weighed], request: PlanRequest) -> Weighed:
+    if request.prefer == "speed" and any(w.tps for w in fitting):
+        fastest = max(w.tps.value for w in fitting if w.tps)
+        near = [w for w in fitting if w.tps and w.tps.value >= fastest * _SAME_SPEED]
+        # max keeps the first of equals: the catalogue's order of preference.
+        return max(near, key=lambda w: (w.weights.n_params, w.weights.dense_bpw, _on_disk(w)))
+    largest = max(w.weights.n_params for w in fitting)
+    same_model = [w for w in fitting if w.weights.n_params == largest]
+    if request.prefer == "context":
+        longest = max(w.best.params.n_ctx for w in same_model)
+        same_model = [w for w in same_model if w.best.params.n_ctx == longest]
+    rank = min(w.best.speed_rank for w in same_model)
+    fast = [w for w in same_model if w.best.speed_rank == rank]
+    if request.prefer == "speed":  # no bandwidth is known: fewest bytes are fastest
+        return min(fast, key=lambda w: w.weights.total_bytes)
+    good = min(GOOD_N_CTX, max(w.best.params.n_ctx for w in fast))
+    roomy = [w for w in fast if w.best.params.n_ctx >= good]
+    return max(roomy, key=lambda w: (round(w.weights.dense_bpw, 1), _on_disk(w)))
+
+
+def _on_disk(weighed: Weighed) -> bool:
+    return weighed.file.local_path is not None
+
+
+def _does_not_fit(weighed: Sequence[Weighed], request: PlanRequest) -> DoesNotFitError:
+    closest = min(weighed, key=lambda w: _shortfall(w.best))
+    row = max(closest.best.memory, key=lambda r: r.used_bytes - (r.free_bytes - r.headroom_bytes))
+    has = row.free_bytes - row.headroom_bytes
+    pinned = request.model != "auto" or request.quant is not None
+    return DoesNotFitError(
+        f"{closest.file.model} ({closest.file.quant}) does not fit: {row.name} needs {format_bytes(row.used_bytes)} "
+        f"and has {format_bytes(has)}",
+        needs_bytes=row.used_bytes,
+        has_bytes=has,
+        hint="gpt-oss plan --model auto" if pinned else "gpt-oss chat --demo",
+        details=shortfall_lines(closest.best),
+    )

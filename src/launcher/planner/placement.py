@@ -1,0 +1,198 @@
+"""Ways to place one model on one machine, fastest first, and the memory table of each. Pure.
+
+One GPU or the CPU alone: of several GPUs the one with the most free memory is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from launcher.catalogue.types import ModelSpec, ModelWeights
+from launcher.hardware.types import Device, Hardware
+from launcher.planner.memory import compute_bytes, kv_layer_bytes, on_gpu, split_weights
+from launcher.planner.types import DeviceMemory, LoadMode, LoadParams, PlanRequest, Tier
+from launcher.units import MIB
+
+# Headroom: what a plan leaves untouched of what is available now, so that the machine stays usable.
+_HOST_HEADROOM_MIN_BYTES = 512 * MIB
+_HOST_HEADROOM_PART = 0.04
+_DEVICE_HEADROOM_BYTES = 512 * MIB
+# CUDA context, cuBLAS workspace and the driver's own; taken after `free` was read. A common size, not measured here.
+_DEVICE_OVERHEAD_BYTES = 400 * MIB
+# Interpreter, launcher and engine libraries' data, anonymous; measured with the tiny model (planner/README.md).
+_HOST_PROCESS_BYTES = 56 * MIB
+# llama.cpp's vocabulary: token texts, two hash maps, merges; per token, measured with 201,088 tokens, 446,189 merges.
+_VOCAB_BYTES_PER_TOKEN = 640
+
+N_BATCH = 2048  # llama.cpp's default
+N_UBATCH = 512  # llama.cpp's default: larger ones pay on GPUs for long prompts, and cost window cells and compute
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Placement:
+    """One way to load a file here: its parameters and what they take."""
+
+    tier: Tier
+    params: LoadParams
+    memory: tuple[DeviceMemory, ...]
+
+    @property
+    def fits(self) -> bool:
+        """Whether every device and the host hold it."""
+        return all(row.fits for row in self.memory)
+
+    @property
+    def speed_rank(self) -> tuple[int, int, int]:
+        """Smaller is faster: tier, then experts or layers off the GPU, then the plain CPU layout."""
+        order: tuple[Tier, ...] = ("gpu", "gpu+cpu-experts", "partial", "cpu", "streamed")
+        plain = self.tier == "cpu" and not self.params.repack
+        return order.index(self.tier), self.params.n_cpu_moe - self.params.n_gpu_layers, int(plain)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Case:
+    """What is to be placed, where, and with what wishes."""
+
+    hardware: Hardware
+    spec: ModelSpec
+    weights: ModelWeights
+    request: PlanRequest
+
+
+def chosen_device(hardware: Hardware) -> Device | None:
+    """The GPU that a plan uses: the one with the most free memory; integrated ones only if there is no other."""
+    gpus = [d for d in hardware.devices if d.kind == "gpu"] or [d for d in hardware.devices if d.kind == "igpu"]
+    return max(gpus, key=lambda d: d.free_bytes, default=None)
+
+
+def placements(case: Case, n_ctx: int) -> Iterator[Placement]:
+    """Every placement at `n_ctx`, fastest first, fitting or not. What the request pins is kept."""
+    request = case.request
+    device = chosen_device(case.hardware)
+    if device is not None and request.n_gpu_layers != 0:
+        yield from _gpu_placements(case, device, n_ctx)
+    if request.n_gpu_layers in (None, 0) and not request.n_cpu_moe:
+        for repack in (True, False) if request.repack is None else (request.repack,):
+            for load_mode in _load_modes(request):
+                yield place("cpu", case, _params(case, n_ctx, load_mode=load_mode, repack=repack))
+
+
+def _gpu_placements(case: Case, device: Device, n_ctx: int) -> Iterator[Placement]:
+    spec, request = case.spec, case.request
+    every = spec.n_layer + 1
+    n_moe = spec.n_layer if spec.n_expert else 0
+    layer_counts = range(every, 0, -1) if request.n_gpu_layers is None else (min(request.n_gpu_layers, every),)
+    for n_gpu_layers in layer_counts:
+        if request.n_cpu_moe is not None:
+            moe_counts: tuple[int, ...] | range = (min(request.n_cpu_moe, spec.n_layer),)
+        elif n_gpu_layers == every:
+            moe_counts = range(n_moe + 1)
+        else:
+            # Blocks leave the GPU only after all experts have: an expert frees twelve times what its block's rest does.
+            moe_counts = (n_moe,)
+        for n_cpu_moe in moe_counts:
+            for load_mode in _load_modes(request):
+                params = replace(
+                    _params(case, n_ctx, load_mode=load_mode, repack=False),
+                    n_gpu_layers=n_gpu_layers,
+                    n_cpu_moe=n_cpu_moe,
+                    devices=(device.name,),
+                    offload_kqv=True,
+                )
+                tier: Tier = "partial" if n_gpu_layers < every else "gpu+cpu-experts" if n_cpu_moe else "gpu"
+                yield place(tier, case, params)
+
+
+def _load_modes(request: PlanRequest) -> tuple[LoadMode, ...]:
+    """Prefer mmap: it starts sooner and shares the page cache. `none` where the mapped copy would not fit beside."""
+    return ("mmap", "none") if request.load_mode is None else (request.load_mode,)
+
+
+def _params(case: Case, n_ctx: int, *, load_mode: LoadMode, repack: bool) -> LoadParams:
+    request = case.request
+    n_threads = request.n_threads or case.hardware.cpu.n_threads
+    n_ubatch = min(request.n_ubatch or N_UBATCH, n_ctx)
+    type_k = request.type_k or "f16"
+    return LoadParams(
+        n_gpu_layers=0,
+        n_cpu_moe=0,
+        n_ctx=n_ctx,
+        n_batch=min(max(N_BATCH, n_ubatch), n_ctx),
+        n_ubatch=n_ubatch,
+        n_parallel=request.n_parallel,
+        n_threads=n_threads,
+        n_threads_batch=n_threads,
+        type_k=type_k,
+        type_v=request.type_v or "f16",
+        flash_attn=True,
+        offload_kqv=False,
+        swa_full=False,
+        kv_unified=False,
+        n_outputs_max=request.n_parallel,
+        load_mode=load_mode,
+        repack=repack,
+        devices=(),
+    )
+
+
+def place(tier: Tier, case: Case, params: LoadParams) -> Placement:
+    """The memory table of these parameters on this machine: the GPU's row if one is used, then the host's."""
+    hardware, spec, weights = case.hardware, case.spec, case.weights
+    split = split_weights(spec, weights, params)
+    kv = kv_layer_bytes(spec, params)
+    compute = compute_bytes(spec, params)
+    rows = []
+    kv_device = 0
+    device = next((d for d in hardware.devices if params.devices and d.name == params.devices[0]), None)
+    if device is not None:
+        kv_device = sum(b for i, b in enumerate(kv) if on_gpu(spec, params, i))
+        # Prompts of 32 tokens and more copy host experts to the GPU: its scheduler buffer holds the largest such
+        # tensor (ggml_backend_sched, op_offload).
+        staged = weights.largest_expert_tensor_bytes if params.n_cpu_moe or params.n_gpu_layers <= spec.n_layer else 0
+        rows.append(
+            DeviceMemory(
+                name=device.name,
+                model_bytes=split.device_bytes,
+                context_bytes=kv_device,
+                compute_bytes=compute + staged,
+                overhead_bytes=_DEVICE_OVERHEAD_BYTES,
+                mapped_bytes=0,
+                free_bytes=device.free_bytes,
+                headroom_bytes=_DEVICE_HEADROOM_BYTES,
+            )
+        )
+    mapped = split.host_bytes if params.load_mode in ("mmap", "mmap+mlock") else 0
+    # Without mmap a repacked tensor exists once, in its new layout; with it the plain pages stay mapped beside.
+    model = split.host_bytes + (split.repack_bytes if mapped else 0)
+    available = hardware.memory.available_bytes
+    rows.append(
+        DeviceMemory(
+            name="Host",
+            model_bytes=model,
+            context_bytes=sum(kv) - kv_device,
+            # With a GPU the host keeps the graph's inputs and the embedding rows of a micro-batch.
+            compute_bytes=compute if device is None else 4 * params.n_ubatch * spec.n_embd * 2 + 2 * MIB,
+            overhead_bytes=_HOST_PROCESS_BYTES + _VOCAB_BYTES_PER_TOKEN * spec.n_vocab,
+            mapped_bytes=mapped,
+            free_bytes=available,
+            headroom_bytes=max(_HOST_HEADROOM_MIN_BYTES, int(available * _HOST_HEADROOM_PART)),
+        )
+    )
+    if device is not None and device.unified:
+        rows = [_merge(rows[0], rows[1])]
+    return Placement(tier=tier, params=params, memory=tuple(rows))
+
+
+def _merge(device: DeviceMemory, host: DeviceMemory) -> DeviceMemory:
+    """One row for memory that GPU and host share: both draw on the smaller of the two budgets."""
+    return DeviceMemory(
+        name=f"{device.name}+Host",
+        model_bytes=device.model_bytes + host.model_bytes,
+        context_bytes=device.context_bytes + host.context_bytes,
+        compute_bytes=device.compute_bytes + host.compute_bytes,
+        overhead_bytes=device.overhead_bytes + host.overhead_bytes,
+        mapped_bytes=host.mapped_bytes,
+        free_bytes=min(device.free_bytes, host.free_bytes),
+        headroom_bytes=max(device.headroom_bytes, host.headroom_bytes),
+    )
