@@ -52,7 +52,7 @@ class LayerWeights:
     expert_bytes: int
     """All tensors that `--n-cpu-moe` moves: expert weights and their biases."""
     repack_bytes: int
-    """Of `expert_bytes` and `dense_bytes`, what the CPU backend copies into its repacked layout, in bytes of the copy."""
+    """Bytes of the copies that the CPU backend makes of weights of this block, in its repacked layout."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

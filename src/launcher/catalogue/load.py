@@ -1,0 +1,305 @@
+"""Which files there are to choose from: the hub's listings, kept for a day, or the shipped catalogue."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, Protocol
+
+from launcher.catalogue.cache import SCHEMA, CachedListing, header_key, read_listing, read_table, write_listing
+from launcher.catalogue.classify import ListedFile, classify
+from launcher.catalogue.headers import KnownFile, OpenRemote, ensure_header, file_from_path, known_file
+from launcher.catalogue.request import AnyRelease, FromPath, FromRepo, parse_request, unknown_quant
+from launcher.catalogue.shipped import RecipeBook, Shipped, read_shipped
+from launcher.catalogue.types import Catalogue, FilePart, ModelFile, ModelSpec, ModelWeights
+from launcher.configs import configs_dir
+from launcher.errors import DamagedFileError, NetworkError, UsageError
+
+LISTING_FRESH_S = 24 * 3600
+"""Repositories of released models change a few times a year; a day bounds what a person can be behind."""
+DEFAULT_ENDPOINT = "https://huggingface.co"
+
+
+class Listing(Protocol):
+    """A repository as the hub lists it."""
+
+    @property
+    def repo(self) -> str:
+        """`owner/name`."""
+        ...
+
+    @property
+    def commit(self) -> str:
+        """That the listing is true of."""
+        ...
+
+    @property
+    def files(self) -> Sequence[ListedFile]:
+        """All files."""
+        ...
+
+
+ListRepo = Callable[[str], Listing]
+FindLocal = Callable[[ModelFile], Path | None]
+Source = Literal["hub", "cache", "shipped", "disk"]
+
+
+def load_catalogue(
+    *,
+    request_model: str,
+    request_quant: str | None = None,
+    offline: bool,
+    refresh: bool,
+    isa: Collection[str],
+    cache_dir: Path,
+    list_repo: ListRepo | None = None,
+    open_remote: OpenRemote | None = None,
+    find_local: FindLocal | None = None,
+    now: datetime | None = None,
+    configs: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Catalogue:
+    """Find the files that a request allows, with hyperparameters and weight tables for those that can be planned for.
+
+    With listings younger than a day in the cache, neither the network nor huggingface_hub is touched.
+
+    Args:
+        request_model: the value of `--model`.
+        request_quant: the value of `--quant`; None leaves all.
+        offline: ask nobody; use what is kept, else what is shipped.
+        refresh: list again, however fresh the cache.
+        isa: instruction sets of the CPU that would hold weights, in ggml's names; decides what is repacked.
+        cache_dir: the launcher's cache folder.
+        list_repo: lists one repository on the hub; None for the store's.
+        open_remote: opens a file on the hub for ranged reads, to read the header of a single file that was asked for
+            by name and that no recipe knows; None: such a file is listed without weights.
+        find_local: where a complete copy is on this disk; None for the hub's cache.
+        now: the time, with zone.
+        configs: folder of the shipped catalogue.
+        environ: for `HF_ENDPOINT`; listings of one hub are not another's.
+
+    Raises:
+        UsageError: an unknown model, repository or quant.
+        DamagedFileError: a path that is no loadable GGUF.
+        NetworkError: a repository that nothing is known of, and the hub cannot be asked.
+    """
+    shipped = read_shipped(configs or configs_dir())
+    request = parse_request(request_model, known_repos=[known.repo for known in shipped.repos])
+    now = now or datetime.now(UTC)
+    if isinstance(request, FromPath):
+        return _from_path(request, isa, now)
+    sources = _Sources(
+        shipped=shipped,
+        offline=offline,
+        refresh=refresh,
+        cache_dir=cache_dir,
+        endpoint=environ.get("HF_ENDPOINT", "").rstrip("/") or DEFAULT_ENDPOINT,
+        list_repo=list_repo or _store_list_repo(),
+        now=now,
+    )
+    found = sources.named(request) if isinstance(request, FromRepo) else sources.releases(request)
+    quant = request.quant if isinstance(request, FromRepo) and request.quant else request_quant
+    files = _of_quant(found.files, quant, request_model)
+    files = _mark_local(files, find_local or _store_find_local(environ))
+    one_by_name = isinstance(request, FromRepo) and len(files) == 1
+    joined = _join(
+        files,
+        book=RecipeBook(shipped, isa),
+        cache_dir=cache_dir,
+        isa=isa,
+        open_remote=open_remote if one_by_name and not offline else None,
+        must_know=one_by_name,
+    )
+    return Catalogue(
+        files=joined.files,
+        weights=joined.weights,
+        specs={**shipped.models, **joined.specs},
+        source=found.source,
+        as_of=found.as_of,
+        notes=(*found.notes, *joined.notes),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Found:
+    files: tuple[ModelFile, ...]
+    source: Source
+    as_of: str
+    notes: tuple[str, ...]
+
+
+@dataclass(kw_only=True, slots=True)
+class _Sources:
+    """Lists repositories from the hub, the cache or the shipped catalogue; remembers a hub that is out of reach."""
+
+    shipped: Shipped
+    offline: bool
+    refresh: bool
+    cache_dir: Path
+    endpoint: str
+    list_repo: ListRepo
+    now: datetime
+    unreachable: NetworkError | None = None
+
+    def releases(self, request: AnyRelease) -> _Found:
+        """The files of all listed repositories, of one release or both."""
+        repos = [known.repo for known in self.shipped.repos if request.model in (None, known.model)]
+        found = [self.listing(repo) for repo in repos]
+        sources = {part.source for part in found}
+        source: Source = "hub" if "hub" in sources else "cache" if "cache" in sources else "shipped"
+        notes = tuple(dict.fromkeys(note for part in found for note in part.notes))
+        return _Found(
+            files=tuple(file for part in found for file in part.files),
+            source=source,
+            as_of=min(part.as_of for part in found),
+            notes=notes,
+        )
+
+    def named(self, request: FromRepo) -> _Found:
+        """The files of a repository that the user named, of whatever model."""
+        found = self.listing(request.repo)
+        if not found.files:
+            raise UsageError(
+                f"no GGUF model is in {request.repo}", hint="gpt-oss plan --model auto", details=found.notes
+            )
+        return found
+
+    def listing(self, repo: str) -> _Found:
+        """One repository: from a fresh cache, else the hub, else a stale cache, else what is shipped."""
+        kept = read_listing(self.cache_dir, self.endpoint, repo)
+        age_s = kept.age_s(self.now) if kept else None
+        if kept and age_s is not None and age_s < LISTING_FRESH_S and not (self.refresh and not self.offline):
+            return self._classified(kept, "cache", ())
+        failure = self.unreachable
+        if not self.offline and failure is None:
+            try:
+                return self._classified(self._fetch(repo), "hub", ())
+            except NetworkError as error:
+                failure = error
+                if error.status is None:
+                    self.unreachable = error  # not this repository's fault: the others would wait for nothing as well
+        why = "offline" if failure is None else failure.message
+        if kept:
+            note = f"{why}: the listing of {repo} is of {kept.fetched_at[:10]}"
+            return self._classified(kept, "cache", (note,))
+        files = self.shipped.model_files(repo)
+        if not files and self.shipped.model_of(repo) is None:
+            raise failure or NetworkError(f"offline: nothing is known of {repo}", hint="gpt-oss plan --model auto")
+        note = f"{why}: using the catalogue that shipped with the launcher, of {self.shipped.as_of}"
+        if failure is not None and failure.status is not None:
+            note = f"{repo}: {note}"
+        return _Found(files=files, source="shipped", as_of=self.shipped.as_of, notes=(note,))
+
+    def _fetch(self, repo: str) -> CachedListing:
+        listing = self.list_repo(repo)
+        fetched = CachedListing(
+            schema=SCHEMA,
+            endpoint=self.endpoint,
+            repo=repo,
+            commit=listing.commit,
+            fetched_at=self.now.isoformat(timespec="seconds"),
+            files=tuple(
+                FilePart(path=file.path, size_bytes=file.size_bytes, sha256=file.sha256)
+                for file in listing.files
+                if file.path.lower().endswith(".gguf")
+            ),
+        )
+        write_listing(self.cache_dir, fetched)
+        return fetched
+
+    def _classified(self, listing: CachedListing, source: Source, notes: tuple[str, ...]) -> _Found:
+        known = self.shipped.model_of(listing.repo) is not None
+        found = classify(listing.files, repo=listing.repo, revision=listing.commit, releases_only=known)
+        return _Found(files=found.files, source=source, as_of=listing.fetched_at[:10], notes=(*notes, *found.notes))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Joined:
+    files: tuple[ModelFile, ...]
+    weights: Mapping[str, ModelWeights]
+    specs: Mapping[str, ModelSpec]
+    notes: tuple[str, ...]
+
+
+def _join(
+    files: tuple[ModelFile, ...],
+    *,
+    book: RecipeBook,
+    cache_dir: Path,
+    isa: Collection[str],
+    open_remote: OpenRemote | None,
+    must_know: bool,
+) -> _Joined:
+    """Give every file its weight table: a kept header, a local file's, a recipe, or for a single file the hub's."""
+    joined: list[ModelFile] = []
+    weights: dict[str, ModelWeights] = {}
+    specs: dict[str, ModelSpec] = {}
+    notes: list[str] = []
+    for listed in files:
+        file = listed
+        known: KnownFile | None = None
+        key = header_key(file)
+        table = read_table(cache_dir, key) if key else None
+        if table is not None:
+            known = known_file(file, table, isa)
+        elif file.local_path is not None:
+            try:
+                known = ensure_header(file, cache_dir=cache_dir, isa=isa)
+            except DamagedFileError as error:
+                notes.append(f"{file.local_path} is not used: {error.message}")
+                file = replace(file, local_path=None)
+        found = known.weights if known else book.weights(file)
+        if found is None and must_know and open_remote is not None:
+            known = ensure_header(file, cache_dir=cache_dir, isa=isa, open_remote=open_remote)
+            found = known.weights
+        if known is not None:
+            specs.setdefault(file.model, known.spec)
+        if found is not None:
+            weights[file.name] = found
+            file = replace(file, dense_bpw=found.dense_bpw)
+        joined.append(file)
+    return _Joined(files=tuple(joined), weights=weights, specs=specs, notes=tuple(notes))
+
+
+def _of_quant(files: tuple[ModelFile, ...], quant: str | None, request_model: str) -> tuple[ModelFile, ...]:
+    if quant is None:
+        return files
+    chosen = tuple(file for file in files if file.quant.upper() == quant.upper())
+    if not chosen:
+        of_model = request_model.split(":", maxsplit=1)[0] if "/" in request_model else request_model
+        raise unknown_quant(quant, [file.quant for file in files], of_model=of_model)
+    return chosen
+
+
+def _mark_local(files: tuple[ModelFile, ...], find_local: FindLocal) -> tuple[ModelFile, ...]:
+    return tuple(replace(file, local_path=find_local(file)) for file in files)
+
+
+def _from_path(request: FromPath, isa: Collection[str], now: datetime) -> Catalogue:
+    known = file_from_path(request.path, isa=isa)
+    return Catalogue(
+        files=(known.file,),
+        weights={known.file.name: known.weights},
+        specs={known.file.model: known.spec},
+        source="disk",
+        as_of=now.date().isoformat(),
+    )
+
+
+def _store_list_repo() -> ListRepo:
+    def list_repo(repo: str) -> Listing:
+        from launcher.store.listing import list_repo as list_on_hub  # brings in huggingface_hub
+
+        return list_on_hub(repo)
+
+    return list_repo
+
+
+def _store_find_local(environ: Mapping[str, str]) -> FindLocal:
+    from launcher.store.local import find_cached, hub_cache_dir
+
+    folder = hub_cache_dir(environ)
+    return lambda file: find_cached(file, folder)
