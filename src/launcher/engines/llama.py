@@ -28,6 +28,8 @@ LoadProgress = Callable[[float], bool]
 @contextmanager
 def captured_log(llama_cpp: Any) -> Iterator[deque[str]]:
     """Keep llama.cpp's last log lines instead of letting them into the terminal."""
+    from llama_cpp import _logger
+
     lines: deque[str] = deque(maxlen=_LOG_LINES)
 
     @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]  # a ctypes function type
@@ -39,7 +41,7 @@ def captured_log(llama_cpp: Any) -> Iterator[deque[str]]:
         yield lines
     finally:
         # The callback dies with this frame: llama.cpp must not be left with a pointer to it.
-        llama_cpp.llama_log_set(llama_cpp._logger.llama_log_callback, None)  # noqa: SLF001
+        llama_cpp.llama_log_set(_logger.llama_log_callback, None)
 
 
 class _TensorOverride(ctypes.Structure):
@@ -48,9 +50,11 @@ class _TensorOverride(ctypes.Structure):
     _fields_ = (("pattern", ctypes.c_char_p), ("buft", ctypes.c_void_p))
 
 
-def _ggml(llama_cpp: Any) -> Any:
+def _ggml() -> Any:
     """The ggml library that llama_cpp loaded, with the calls that its bindings leave untyped."""
-    lib = llama_cpp._ggml.libggml  # noqa: SLF001
+    from llama_cpp import _ggml
+
+    lib = _ggml.libggml
     lib.ggml_backend_cpu_buffer_type.restype = ctypes.c_void_p
     lib.ggml_backend_dev_by_name.restype = ctypes.c_void_p
     lib.ggml_backend_dev_by_name.argtypes = (ctypes.c_char_p,)
@@ -83,7 +87,7 @@ class LlamaModel:
         fields = llama_cpp.llama_model_default_params()
         for name, value in model_fields(params).items():
             setattr(fields, name, value)
-        ggml = _ggml(llama_cpp)
+        ggml = _ggml()
         devices = (ctypes.c_void_p * (len(params.devices) + 1))()
         for i, name in enumerate(params.devices):
             devices[i] = ggml.ggml_backend_dev_by_name(name.encode())
@@ -141,10 +145,23 @@ class LlamaModel:
         n = self._lib.llama_tokenize(self.vocab, raw, len(raw), tokens, room, False, parse_special)  # noqa: FBT003
         return list(tokens[:n])
 
-    def special_token(self, text: str) -> int | None:
-        """Id of the control token spelt `text`; None if this vocabulary has none."""
-        ids = self.tokenize(text, parse_special=True)
-        return ids[0] if len(ids) == 1 and self._lib.llama_vocab_is_control(self.vocab, ids[0]) else None
+    def control_tokens(self) -> list[int]:
+        """Ids of all control tokens of the vocabulary (token type CONTROL)."""
+        is_control, vocab = self._lib.llama_vocab_is_control, self.vocab
+        return [token for token in range(self.n_vocab) if is_control(vocab, token)]
+
+    @property
+    def bos_text(self) -> str:
+        """Text of the token that begins a text; empty where there is none."""
+        return self._token_text(self._lib.llama_vocab_bos(self.vocab))
+
+    @property
+    def eos_text(self) -> str:
+        """Text of the token that ends a text; empty where there is none."""
+        return self._token_text(self._lib.llama_vocab_eos(self.vocab))
+
+    def _token_text(self, token: int) -> str:
+        return self.piece(token).decode("utf-8", "replace") if token >= 0 else ""
 
     def piece(self, token: int) -> bytes:
         """The bytes of a token; those of a control token are its name."""
@@ -221,7 +238,8 @@ class LlamaContext:
 
     def set_abort(self, callback: Any) -> None:
         """Install a `ggml_abort_callback` (a ctypes function, kept alive by the caller), or remove it with None."""
-        self._lib.llama_set_abort_callback(self.pointer, callback, None)
+        none = self._lib.ggml_abort_callback()  # a null function pointer
+        self._lib.llama_set_abort_callback(self.pointer, callback or none, None)
 
     def remove_from(self, position: int) -> bool:
         """Drop every cell from `position` on."""

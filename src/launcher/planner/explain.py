@@ -140,7 +140,5 @@ def _faster_class(weighed: Sequence[Weighed], winner: Weighed, request: PlanRequ
     if fastest is None or fastest.tps is None or fastest.tps.value < winner.tps.value * 1.05:
         return []
     gain = fastest.tps.value / winner.tps.value - 1
-    return [
-        f"{fastest.file.quant}: about {gain:.0%} faster, at {fastest.weights.dense_bpw:.1f} instead of "
-        f"{winner.weights.dense_bpw:.1f} bits per dense weight: --prefer speed."
-    ]
+    bits = f"{fastest.weights.dense_bpw:.1f} instead of {winner.weights.dense_bpw:.1f} bits per dense weight"
+    return [f"{fastest.file.quant}: about {gain:.0%} faster, at {bits}: --prefer speed."]
