@@ -1,0 +1,208 @@
+"""Compare what the machine has with what the engine can use: pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+from launcher.hardware.sysfs import INTEL_INTEGRATED
+from launcher.hardware.types import Device, DeviceKind, IdleDevice
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from launcher.hardware.engine_devices import EngineDevice, EngineReport
+    from launcher.hardware.seen import SeenGpu, Vendor
+
+Install = Literal["checkout", "package"]
+"""How the launcher was installed: from a checkout with `uv sync`, or as a package."""
+
+_KINDS: dict[str, DeviceKind] = {"GPU": "gpu", "IGPU": "igpu", "ACCEL": "accel"}
+
+# The ggml backend that serves a vendor's GPUs with the least to install, with its CMake option and what building takes.
+_BACKENDS: dict[Vendor, tuple[str, str, str]] = {
+    "NVIDIA": ("CUDA", "GGML_CUDA", "the CUDA toolkit (nvcc)"),
+    "AMD": ("Vulkan", "GGML_VULKAN", "the Vulkan headers and glslc"),
+    "Intel": ("Vulkan", "GGML_VULKAN", "the Vulkan headers and glslc"),
+    "Apple": ("Metal", "GGML_METAL", "Xcode's command line tools"),
+}
+_SERVES: dict[Vendor, frozenset[str]] = {
+    "NVIDIA": frozenset({"CUDA", "Vulkan", "OpenCL"}),
+    "AMD": frozenset({"ROCm", "Vulkan", "MTL", "OpenCL"}),
+    "Intel": frozenset({"SYCL", "Vulkan", "MTL", "OpenCL", "OPENVINO"}),
+    "Apple": frozenset({"MTL", "Vulkan"}),
+}
+"""ggml backends (their registry names) that can drive a vendor's GPUs."""
+_HIDING: dict[Vendor, tuple[str, ...]] = {
+    "NVIDIA": ("CUDA_VISIBLE_DEVICES", "GGML_VK_VISIBLE_DEVICES", "GGML_DISABLE_VULKAN"),
+    "AMD": ("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GGML_VK_VISIBLE_DEVICES", "GGML_DISABLE_VULKAN"),
+    "Intel": ("ONEAPI_DEVICE_SELECTOR", "GGML_VK_VISIBLE_DEVICES", "GGML_DISABLE_VULKAN"),
+    "Apple": (),
+}
+_BACKEND_VENDOR: dict[str, Vendor] = {"CUDA": "NVIDIA", "ROCm": "AMD"}
+
+MEMORY_MATCH = 0.9
+"""NVML's and ggml's totals of one GPU differ by a few percent (the driver's reserve). Below this share ggml sees a slice
+of the GPU (MIG, vGPU), and NVML's free memory is not that of the slice."""
+
+
+def rebuild_command(option: str, *, version: str | None, install: Install, system: str, python: str) -> str:
+    """The command that compiles the engine again with a CMake option on.
+
+    `--no-cache`, because uv keeps a built wheel under the settings of pyproject alone: it does not look at CMAKE_ARGS
+    and would install the old one again. CMAKE_ARGS rather than `--config-settings-package`, because uv records the
+    latter and the next `uv run` goes back to pyproject's (both tried with uv 0.13). scikit-build-core takes both.
+    """
+    if install == "checkout":
+        command = "uv sync --reinstall-package llama-cpp-python --no-cache"
+    else:
+        pin = f"=={version}" if version else ""
+        command = f'uv pip install --python "{python}" --reinstall --no-deps --no-cache "llama-cpp-python{pin}"'
+    if system == "Windows":
+        return f'$env:CMAKE_ARGS="-D{option}=ON"; {command}'
+    return f'CMAKE_ARGS="-D{option}=ON" {command}'
+
+
+def merge_seen(nvml: Sequence[SeenGpu], others: Sequence[SeenGpu]) -> tuple[SeenGpu, ...]:
+    """One entry per GPU: NVML's where both saw it, since it tells more."""
+    addresses = {gpu.pci_id for gpu in nvml if gpu.pci_id is not None}
+    return (*nvml, *(gpu for gpu in others if gpu.pci_id not in addresses))
+
+
+def usable_devices(
+    engine: EngineReport, seen: Sequence[SeenGpu], *, arch: str, available_bytes: int
+) -> tuple[Device, ...]:
+    """The engine's devices without the CPU, in ggml's order.
+
+    A GPU that two backends list (CUDA and Vulkan) is kept once, by its first, as llama.cpp does (src/llama.cpp,
+    `llama_model_load_from_file_impl`). Free memory of an NVIDIA GPU is NVML's: ggml's own figure was read with a CUDA
+    context in place, which by then is gone. A device that shares the host's memory has no more free than the host.
+    """
+    by_address = {gpu.pci_id: gpu for gpu in seen if gpu.pci_id is not None}
+    devices: dict[str, Device] = {}
+    for listed in engine.devices or ():
+        kind = _KINDS.get(listed.type)
+        if kind is None or (listed.device_id or listed.name) in devices:
+            continue
+        gpu = by_address.get(listed.device_id or "")
+        device = Device(
+            name=listed.name,
+            description=listed.description,
+            backend=listed.backend,
+            kind=kind,
+            total_bytes=listed.total_bytes,
+            free_bytes=_free_bytes(listed, gpu),
+            device_id=listed.device_id,
+            unified=_is_unified(listed, arch),
+            compute_capability=gpu.compute_capability if gpu is not None else None,
+        )
+        if device.unified:
+            device = replace(device, free_bytes=min(device.free_bytes, available_bytes))
+        devices[listed.device_id or listed.name] = device
+    return tuple(devices.values())
+
+
+def _free_bytes(listed: EngineDevice, gpu: SeenGpu | None) -> int:
+    if gpu is None or gpu.probe != "nvml" or gpu.free_bytes is None or gpu.total_bytes is None:
+        return listed.free_bytes
+    same = min(gpu.total_bytes, listed.total_bytes) >= MEMORY_MATCH * max(gpu.total_bytes, listed.total_bytes)
+    return min(gpu.free_bytes, listed.total_bytes) if same else listed.free_bytes
+
+
+def _is_unified(listed: EngineDevice, arch: str) -> bool:
+    """Integrated GPUs by ggml's type; Metal calls every GPU discrete, and on Apple's own chips none is."""
+    if listed.type == "IGPU":
+        return True
+    if listed.backend == "MTL":
+        return arch == "arm64" or "intel" in listed.description.lower()
+    return "adreno" in listed.description.lower()
+
+
+def idle_devices(
+    engine: EngineReport,
+    seen: Sequence[SeenGpu],
+    *,
+    install: Install,
+    system: str,
+    python: str,
+    environ: Mapping[str, str],
+) -> tuple[IdleDevice, ...]:
+    """GPUs that a probe saw and the engine does not list, each with the reason and the command that changes it."""
+    unclaimed = [device for device in engine.devices or () if device.type in ("GPU", "IGPU")]
+    for test in (_same_address, _same_name, _same_vendor):
+        left: list[SeenGpu] = []
+        for gpu in seen:
+            twins = [device for device in unclaimed if test(gpu, device)]
+            # A GPU that two backends list is one GPU: all its entries are claimed when they share its address.
+            for device in twins if test is _same_address else twins[:1]:
+                unclaimed.remove(device)
+            if not twins:
+                left.append(gpu)
+        seen = left
+    idle = []
+    for gpu in seen:
+        option = _BACKENDS[gpu.vendor][1]
+        remedy = rebuild_command(option, version=engine.version, install=install, system=system, python=python)
+        reason, helps = _explain(gpu, engine, environ)
+        idle.append(
+            IdleDevice(
+                description=gpu.description,
+                vendor=gpu.vendor,
+                total_bytes=gpu.total_bytes,
+                free_bytes=gpu.free_bytes,
+                probe=gpu.probe,
+                reason=reason,
+                remedy=remedy if helps else None,
+            )
+        )
+    return tuple(idle)
+
+
+def _same_address(gpu: SeenGpu, device: EngineDevice) -> bool:
+    return gpu.pci_id is not None and gpu.pci_id == device.device_id
+
+
+def _same_name(gpu: SeenGpu, device: EngineDevice) -> bool:
+    """Names with the same words: Vulkan appends its driver's, AMD's table leaves out the maker."""
+    if gpu.pci_id is not None and device.device_id is not None:
+        return False
+    ours, theirs = _words(gpu.description), _words(device.description)
+    return bool(ours) and (ours <= theirs or theirs <= ours)
+
+
+def _same_vendor(gpu: SeenGpu, device: EngineDevice) -> bool:
+    """Last resort, for a card whose name no table has and a backend that tells no address."""
+    if gpu.pci_id is not None and device.device_id is not None:
+        return False
+    told = _BACKEND_VENDOR.get(device.backend)
+    return told == gpu.vendor if told is not None else gpu.vendor.lower() in device.description.lower()
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(re.findall(r"[a-z0-9]+", text.lower()))
+
+
+def _explain(gpu: SeenGpu, engine: EngineReport, environ: Mapping[str, str]) -> tuple[str, bool]:
+    """Why the engine does not use this GPU, and whether compiling it again would change that."""
+    backend, _, needs = _BACKENDS[gpu.vendor]
+    if gpu.vendor == "NVIDIA" and gpu.probe == "sysfs":
+        driven = f"{gpu.driver} drives it" if gpu.driver else "no driver is loaded for it"
+        return f"NVIDIA's own driver is not in use ({driven}); install it and restart", False
+    if engine.devices is None:
+        return f"{engine.note or 'the engine could not be asked'}", True
+    serving = [name for name in engine.backends if name in _SERVES[gpu.vendor]]
+    if not serving:
+        gpu_backends = [name for name in engine.backends if name not in ("CPU", "RPC", "BLAS")]
+        built = f"has {', '.join(gpu_backends)} only" if gpu_backends else "is CPU-only"
+        reason = f"this llama.cpp build {built}; compiling it with {backend} takes {needs}"
+        if gpu.pci_id != INTEL_INTEGRATED or gpu.vendor != "Intel":
+            return reason, True
+        if any(device.type == "GPU" for device in engine.devices):
+            return "llama.cpp leaves an integrated GPU alone where a discrete one is usable", False
+        return f"{reason}, and an integrated GPU reads the same RAM as the CPU: decoding gains little", True
+    for name in _HIDING[gpu.vendor]:
+        if name in environ:
+            return f"hidden by {name}={environ[name]!r}", False
+    driver = f" (driver {gpu.driver})" if gpu.driver else ""
+    return f"the {serving[0]} backend of this build found no such device{driver}: the driver may be too old", False

@@ -1,0 +1,84 @@
+"""NVIDIA GPUs through NVML, the driver's own management library: no CUDA context, so no memory is taken by asking."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from launcher.hardware.seen import SeenGpu, normalise_pci_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+# Kernel module on Linux; the paravirtual GPU device and its libraries under WSL 2.
+_DRIVER_FILES = ("proc/driver/nvidia/version", "dev/nvidiactl", "usr/lib/wsl/lib/libnvidia-ml.so.1")
+
+
+def load_nvml() -> Any:
+    """The nvidia-ml-py module. Imported only where a driver is there: it costs 30 ms."""
+    import pynvml
+
+    return pynvml
+
+
+def driver_present(root: Path, system: str) -> bool:
+    """Whether asking NVML can succeed: on Linux by the driver's files, elsewhere NVML itself has to say."""
+    if system == "Linux":
+        return any((root / file).exists() for file in _DRIVER_FILES)
+    return system == "Windows"
+
+
+def read_gpus(load: Callable[[], Any] = load_nvml) -> tuple[tuple[SeenGpu, ...], tuple[str, ...]]:
+    """Every GPU that NVML shows, and what it refused to tell. `load` gives the pynvml module.
+
+    Integrated GPUs (GB10) have no memory of their own: their amounts are None.
+    """
+    nvml = load()
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError as error:
+        return (), (f"NVML: {error}",)
+    try:
+        driver = _ask(nvml, nvml.nvmlSystemGetDriverVersion)
+        gpus = []
+        notes = []
+        for index in range(_ask(nvml, nvml.nvmlDeviceGetCount) or 0):
+            handle = _ask(nvml, nvml.nvmlDeviceGetHandleByIndex, index)
+            if handle is None:
+                notes.append(f"NVML: GPU {index} does not answer (fallen off the bus, or no permission)")
+                continue
+            gpus.append(_read_gpu(nvml, handle, driver))
+    finally:
+        nvml.nvmlShutdown()
+    return tuple(gpus), tuple(notes)
+
+
+def _read_gpu(nvml: Any, handle: Any, driver: Any) -> SeenGpu:
+    memory = _ask(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
+    capability = _ask(nvml, nvml.nvmlDeviceGetCudaComputeCapability, handle)
+    pci = _ask(nvml, nvml.nvmlDeviceGetPciInfo, handle)
+    return SeenGpu(
+        description=_text(_ask(nvml, nvml.nvmlDeviceGetName, handle)) or "NVIDIA GPU",
+        vendor="NVIDIA",
+        probe="nvml",
+        pci_id=normalise_pci_id(_text(pci.busId) or "") if pci is not None else None,
+        total_bytes=int(memory.total) if memory is not None else None,
+        free_bytes=int(memory.free) if memory is not None else None,
+        compute_capability="{}.{}".format(*capability) if capability is not None else None,
+        driver=_text(driver),
+    )
+
+
+def _ask(nvml: Any, function: Callable[..., Any], *arguments: Any) -> Any:
+    """One NVML call; None where this GPU or driver does not support it."""
+    try:
+        return function(*arguments)
+    except nvml.NVMLError:
+        return None
+
+
+def _text(value: Any) -> str | None:
+    """NVML answered bytes until 2022."""
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return None if value is None else str(value)
