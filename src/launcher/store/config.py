@@ -1,0 +1,93 @@
+"""Which hub, as whom, and into which folder: the HF_* environment, read once per command."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from launcher.errors import NetworkError, UsageError
+from launcher.store.local import expand, hub_cache_dir, hub_home
+
+DEFAULT_ENDPOINT = "https://huggingface.co"
+_TRUE = {"1", "ON", "YES", "TRUE"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HubConfig:
+    """What a request to the hub needs to know."""
+
+    endpoint: str = DEFAULT_ENDPOINT
+    """HF_ENDPOINT without a slash at the end."""
+    token: str | None = None
+    """Sent to the endpoint only, never to the host that a download is redirected to."""
+    cache_dir: Path
+    offline: bool = False
+    """HF_HUB_OFFLINE: no request is made at all."""
+
+    def __repr__(self) -> str:
+        """Leave the token out: this may end in a log."""
+        shown = "None" if self.token is None else "'***'"
+        where = f"endpoint={self.endpoint!r}, cache_dir={self.cache_dir!r}, offline={self.offline}"
+        return f"HubConfig({where}, token={shown})"
+
+    def check_online(self, wanted: str) -> None:
+        """Raise NetworkError in offline mode, saying that `wanted` would need the hub."""
+        if self.offline:
+            raise NetworkError(
+                f"{wanted} needs the hub, and HF_HUB_OFFLINE is set",
+                url=self.endpoint,
+                hint="env -u HF_HUB_OFFLINE -u TRANSFORMERS_OFFLINE gpt-oss pull",
+                details=OFFLINE_WAYS,
+            )
+
+
+OFFLINE_WAYS = (
+    "Without the hub, a model that is on this disk runs: gpt-oss chat --model PATH",
+    "The demo model is part of this package: gpt-oss chat --demo",
+)
+
+
+def hub_config(env: Mapping[str, str] | None = None, *, cache_dir: Path | None = None) -> HubConfig:
+    """Read HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_CACHE and HF_HUB_OFFLINE.
+
+    Of the process's own environment (`env` None) the token comes from huggingface_hub, which also knows a stored login
+    and renews it. Raises UsageError for an endpoint that is no URL.
+    """
+    if env is None:
+        from huggingface_hub import get_token
+
+        source: Mapping[str, str] = os.environ
+        stored = get_token()
+    else:
+        source = env
+        stored = _stored_token(env)
+    endpoint = source.get("HF_ENDPOINT", "").rstrip("/") or DEFAULT_ENDPOINT
+    if not endpoint.startswith(("https://", "http://")):
+        raise UsageError(
+            f"HF_ENDPOINT is no web address: {endpoint!r} (write it like {DEFAULT_ENDPOINT})",
+            hint="env -u HF_ENDPOINT gpt-oss plan",
+        )
+    return HubConfig(
+        endpoint=endpoint,
+        token=None if _is_true(source.get("HF_HUB_DISABLE_IMPLICIT_TOKEN")) else stored,
+        cache_dir=hub_cache_dir(source) if cache_dir is None else cache_dir,
+        offline=_is_true(source.get("HF_HUB_OFFLINE") or source.get("TRANSFORMERS_OFFLINE")),
+    )
+
+
+def _is_true(text: str | None) -> bool:
+    return text is not None and text.upper() in _TRUE
+
+
+def _stored_token(env: Mapping[str, str]) -> str | None:
+    """HF_TOKEN, else what `hf auth login` wrote."""
+    given = env.get("HF_TOKEN") or env.get("HUGGING_FACE_HUB_TOKEN")
+    if given is None:
+        path = Path(expand(env["HF_TOKEN_PATH"], env)) if "HF_TOKEN_PATH" in env else hub_home(env) / "token"
+        try:
+            given = path.read_text(encoding="utf-8")
+        except OSError:
+            return None
+    return "".join(given.split()) or None

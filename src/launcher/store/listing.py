@@ -1,0 +1,70 @@
+"""What a hub repository holds, and at which commit, by huggingface_hub."""
+
+from __future__ import annotations
+
+import importlib
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from launcher.errors import NetworkError, UsageError
+from launcher.store.config import HubConfig, hub_config
+from launcher.store.refusals import Asked, one_line, refusal, unreachable
+from launcher.store.types import HubFile, RepoListing
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import RepoSibling
+
+LISTING_TIMEOUT_S = 10.0
+"""The answer is a few kB that the hub gives in under a second; past this the catalogue's fallback serves better."""
+
+
+def list_repo(
+    repo: str, *, revision: str | None = None, config: HubConfig | None = None, timeout_s: float = LISTING_TIMEOUT_S
+) -> RepoListing:
+    """List the files of `repo` with sizes and hashes, at the commit that `revision` (None: `main`) stands for now.
+
+    One request. Raises NetworkError where the hub is offline, unreachable or refuses, UsageError for a name that can't
+    be a repository.
+    """
+    config = config or hub_config()
+    config.check_online(f"listing {repo}")
+    asked = Asked(endpoint=config.endpoint, repo=repo, revision=revision)
+
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+    # token False, not None: None would make huggingface_hub look for a token by itself.
+    api = HfApi(endpoint=config.endpoint, token=config.token or False, library_name="gpt-oss-launcher")
+    try:
+        info = api.model_info(repo, revision=revision, files_metadata=True, timeout=timeout_s)
+    except HFValidationError:
+        raise UsageError(
+            f"not a hub repository: {repo!r} (write it like owner/name)", hint="gpt-oss plan --model auto"
+        ) from None
+    except OfflineModeIsEnabled:
+        raise NetworkError(f"listing {repo} needs the hub, and huggingface_hub is offline") from None
+    except HfHubHTTPError as error:
+        raise refusal(error.response.status_code, error.response.headers, asked) from error
+    except transport_errors() as error:
+        raise unreachable(str(error), asked) from error
+    except (ValueError, KeyError, TypeError) as error:
+        # A proxy or a network's login page that answers 200 with HTML, or JSON of another shape.
+        raise NetworkError(
+            f"{config.endpoint} answered with something that is no listing of {repo}: {one_line(str(error))[:80]}",
+            url=config.endpoint,
+            hint="env -u HF_ENDPOINT gpt-oss plan",
+        ) from error
+    if not info.sha or info.siblings is None:
+        raise NetworkError(f"{config.endpoint} lists {repo} without a commit or files", url=config.endpoint)
+    return RepoListing(repo=repo, commit=info.sha, files=tuple(_hub_file(sibling) for sibling in info.siblings))
+
+
+def _hub_file(sibling: RepoSibling) -> HubFile:
+    sha256 = sibling.lfs.sha256 if sibling.lfs else None
+    size_bytes = sibling.size if sibling.size is not None or sibling.lfs is None else sibling.lfs.size
+    return HubFile(path=sibling.rfilename, size_bytes=size_bytes, sha256=sha256, etag=sha256 or sibling.blob_id)
+
+
+def transport_errors() -> tuple[type[Exception], ...]:
+    """Errors of the HTTP client under huggingface_hub: 1.x speaks through httpx, 2.x through its successor httpx2."""
+    return tuple(importlib.import_module(name).TransportError for name in ("httpx", "httpx2") if find_spec(name))
