@@ -8,7 +8,7 @@ Shapes: llama.cpp models/openai-moe.cpp `load_arch_tensors`.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +19,10 @@ from launcher.catalogue.weights import Group, combine, group
 
 RaisedLayers = Literal["none", "more_bits", "first_2", "first_4"]
 """Layers whose attn_v got a better type: llama-quant.cpp `use_more_bits` (Q4_K_M, Q5_K_M), or the first few."""
+
+
+Row = tuple[str, tuple[int, ...], str]
+"""Name, shape and type of a tensor that has no place in a file yet."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +66,7 @@ def model_tensors(spec: ModelSpec, recipe: Recipe) -> tuple[TensorInfo, ...]:
     rows = [*_output_rows(spec, recipe), *_input_rows(spec, recipe)]
     for layer in range(spec.n_layer):
         rows += _block_rows(spec, recipe, layer)
-    return _lay_out(rows)
+    return lay_out(rows)
 
 
 def recipe_weights(spec: ModelSpec, recipe: Recipe, isa: Collection[str]) -> ModelWeights:
@@ -72,36 +76,44 @@ def recipe_weights(spec: ModelSpec, recipe: Recipe, isa: Collection[str]) -> Mod
     for layer in range(spec.n_layer):
         attn_v = recipe.attn_v_type(layer, spec.n_layer)
         if attn_v not in by_type:
-            by_type[attn_v] = group(_lay_out(_block_rows(spec, recipe, layer)), isa)
+            by_type[attn_v] = group(lay_out(_block_rows(spec, recipe, layer)), isa)
         blocks.append(by_type[attn_v])
     if recipe.attention_bytes is not None:
         blocks = _with_attention_bytes(spec, recipe, blocks)
     (norm, output), (token_embd,) = _output_rows(spec, recipe), _input_rows(spec, recipe)
     return combine(
         basis="catalogue",
-        token_embd=group(_lay_out([token_embd]), isa, in_product=False),
-        output=group(_lay_out([output]), isa),
-        output_norm=group(_lay_out([norm]), isa),
+        token_embd=group(lay_out([token_embd]), isa, in_product=False),
+        output=group(lay_out([output]), isa),
+        output_norm=group(lay_out([norm]), isa),
         tied_repack_bytes=0,
         blocks=blocks,
     )
 
 
-_Row = tuple[str, tuple[int, ...], str]
+def lay_out(rows: Iterable[Row]) -> tuple[TensorInfo, ...]:
+    """Put tensors one behind the other, each aligned, as they are in the data section of one file."""
+    tensors = []
+    offset = 0
+    for name, shape, type_name in rows:
+        n_bytes = tensor_bytes(type_name, shape)
+        tensors.append(TensorInfo(name, shape, type_name, offset, n_bytes))
+        offset += (n_bytes + DEFAULT_ALIGNMENT - 1) // DEFAULT_ALIGNMENT * DEFAULT_ALIGNMENT
+    return tuple(tensors)
 
 
-def _output_rows(spec: ModelSpec, recipe: Recipe) -> list[_Row]:
+def _output_rows(spec: ModelSpec, recipe: Recipe) -> list[Row]:
     return [
         ("output_norm.weight", (spec.n_embd,), "f32"),
         ("output.weight", (spec.n_embd, spec.n_vocab), recipe.output),
     ]
 
 
-def _input_rows(spec: ModelSpec, recipe: Recipe) -> list[_Row]:
+def _input_rows(spec: ModelSpec, recipe: Recipe) -> list[Row]:
     return [("token_embd.weight", (spec.n_embd, spec.n_vocab), recipe.token_embd)]
 
 
-def _attention_rows(spec: ModelSpec, recipe: Recipe, layer: int) -> list[_Row]:
+def _attention_rows(spec: ModelSpec, recipe: Recipe, layer: int) -> list[Row]:
     n_embd = spec.n_embd
     n_q = spec.n_head * spec.n_embd_head_k
     n_k = spec.n_head_kv * spec.n_embd_head_k
@@ -114,7 +126,7 @@ def _attention_rows(spec: ModelSpec, recipe: Recipe, layer: int) -> list[_Row]:
     ]
 
 
-def _block_rows(spec: ModelSpec, recipe: Recipe, layer: int) -> list[_Row]:
+def _block_rows(spec: ModelSpec, recipe: Recipe, layer: int) -> list[Row]:
     block = f"blk.{layer}"
     n_embd, n_ff, n_expert = spec.n_embd, spec.n_ff_exp, spec.n_expert
     return [
@@ -135,16 +147,6 @@ def _block_rows(spec: ModelSpec, recipe: Recipe, layer: int) -> list[_Row]:
         (f"{block}.ffn_up_exps.bias", (n_ff, n_expert), "f32"),
         (f"{block}.ffn_down_exps.bias", (n_embd, n_expert), "f32"),
     ]
-
-
-def _lay_out(rows: list[_Row]) -> tuple[TensorInfo, ...]:
-    tensors = []
-    offset = 0
-    for name, shape, type_name in rows:
-        n_bytes = tensor_bytes(type_name, shape)
-        tensors.append(TensorInfo(name, shape, type_name, offset, n_bytes))
-        offset += (n_bytes + DEFAULT_ALIGNMENT - 1) // DEFAULT_ALIGNMENT * DEFAULT_ALIGNMENT
-    return tuple(tensors)
 
 
 def _with_attention_bytes(spec: ModelSpec, recipe: Recipe, blocks: list[Group]) -> list[Group]:
