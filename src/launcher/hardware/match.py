@@ -43,8 +43,8 @@ _HIDING: dict[Vendor, tuple[str, ...]] = {
 _BACKEND_VENDOR: dict[str, Vendor] = {"CUDA": "NVIDIA", "ROCm": "AMD"}
 
 MEMORY_MATCH = 0.9
-"""NVML's and ggml's totals of one GPU differ by a few percent (the driver's reserve). Below this share ggml sees a slice
-of the GPU (MIG, vGPU), and NVML's free memory is not that of the slice."""
+"""NVML's and ggml's totals of one GPU differ by a few percent (the driver's reserve). Below this share ggml sees a
+slice of the GPU (MIG, vGPU), and NVML's free memory is not that of the slice."""
 
 
 def rebuild_command(option: str, *, version: str | None, install: Install, system: str, python: str) -> str:
@@ -185,7 +185,6 @@ def _words(text: str) -> frozenset[str]:
 
 def _explain(gpu: SeenGpu, engine: EngineReport, environ: Mapping[str, str]) -> tuple[str, bool]:
     """Why the engine does not use this GPU, and whether compiling it again would change that."""
-    backend, _, needs = _BACKENDS[gpu.vendor]
     if gpu.vendor == "NVIDIA" and gpu.probe == "sysfs":
         driven = f"{gpu.driver} drives it" if gpu.driver else "no driver is loaded for it"
         return f"NVIDIA's own driver is not in use ({driven}); install it and restart", False
@@ -193,16 +192,25 @@ def _explain(gpu: SeenGpu, engine: EngineReport, environ: Mapping[str, str]) -> 
         return f"{engine.note or 'the engine could not be asked'}", True
     serving = [name for name in engine.backends if name in _SERVES[gpu.vendor]]
     if not serving:
-        gpu_backends = [name for name in engine.backends if name not in ("CPU", "RPC", "BLAS")]
-        built = f"has {', '.join(gpu_backends)} only" if gpu_backends else "is CPU-only"
-        reason = f"this llama.cpp build {built}; compiling it with {backend} takes {needs}"
-        if gpu.pci_id != INTEL_INTEGRATED or gpu.vendor != "Intel":
-            return reason, True
-        if any(device.type == "GPU" for device in engine.devices):
-            return "llama.cpp leaves an integrated GPU alone where a discrete one is usable", False
-        return f"{reason}, and an integrated GPU reads the same RAM as the CPU: decoding gains little", True
-    for name in _HIDING[gpu.vendor]:
-        if name in environ:
-            return f"hidden by {name}={environ[name]!r}", False
+        return _explain_build(gpu, engine)
     driver = f" (driver {gpu.driver})" if gpu.driver else ""
-    return f"the {serving[0]} backend of this build found no such device{driver}: the driver may be too old", False
+    reason = f"the {serving[0]} backend of this build found no such device{driver}: the driver may be too old"
+    hidden_by = next((name for name in _HIDING[gpu.vendor] if name in environ), None)
+    return f"hidden by {hidden_by}={environ[hidden_by]!r}" if hidden_by else reason, False
+
+
+def _explain_build(gpu: SeenGpu, engine: EngineReport) -> tuple[str, bool]:
+    """The engine has no backend for this vendor."""
+    if gpu.vendor == "Intel" and gpu.pci_id == INTEL_INTEGRATED and _has_discrete(engine):
+        return "llama.cpp leaves an integrated GPU alone where a discrete one is usable", False
+    backend, _, needs = _BACKENDS[gpu.vendor]
+    others = [name for name in engine.backends if name not in ("CPU", "RPC", "BLAS")]
+    built = f"has {', '.join(others)} only" if others else "is CPU-only"
+    reason = f"this llama.cpp build {built}; compiling it with {backend} takes {needs}"
+    if gpu.vendor == "Intel" and gpu.pci_id == INTEL_INTEGRATED:
+        reason += ", and an integrated GPU reads the same RAM as the CPU: decoding gains little"
+    return reason, True
+
+
+def _has_discrete(engine: EngineReport) -> bool:
+    return any(device.type == "GPU" for device in engine.devices or ())
