@@ -1,0 +1,52 @@
+"""The list of commands, and the way in. Each command is one file; nothing heavy is imported before one runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from launcher.cli.chat import chat
+from launcher.cli.config import config_app
+from launcher.cli.hardware import hardware
+from launcher.cli.plan import plan
+from launcher.cli.pull import pull
+from launcher.cli.version import print_version
+
+app = typer.Typer(
+    name="gpt-oss",
+    help="Run OpenAI's open-weight GPT OSS models on the machine you have.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 fault, 2 usage, 3 does not fit, 4 network or hub, 5 damaged or missing file, "
+    "6 engine, 130 Ctrl-C.",
+)
+
+
+@app.callback()
+def _main(
+    *,
+    version: Annotated[  # the callback prints and exits
+        bool,
+        typer.Option(
+            "--version", help="Show the versions of launcher and engine.", callback=print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+app.command()(chat)
+app.command()(plan)
+app.command()(pull)
+app.command()(hardware)
+app.add_typer(config_app, name="config")
+
+
+def main() -> None:
+    """Entry point of `gpt-oss`: the app inside the one error boundary."""
+    from launcher.cli.errors import run
+
+    run(app)

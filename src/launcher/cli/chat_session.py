@@ -1,0 +1,106 @@
+"""From flags to an answer: plan, fetch, load, talk."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from launcher.chat.conversation import Conversation
+from launcher.cli.context import load_settings, prepare_plan
+from launcher.cli.download import fetch_model
+from launcher.cli.output import say, talk_console
+from launcher.cli.plan_view import headline
+from launcher.engines.types import Sampling
+from launcher.errors import ExitCode, UsageError
+from launcher.planner.types import LoadParams
+from launcher.settings import Settings
+
+
+def run_chat(flags: Mapping[str, Any], question: str, *, demo: bool, refresh: bool) -> int:
+    """Answer `question` (with what is piped in), or hold a conversation on a terminal. Gives the exit code."""
+    if demo:
+        from launcher.demo import demo_model_path
+
+        if flags.get("model") or flags.get("quant"):
+            raise UsageError("--demo is a model of its own; leave --model and --quant out", hint="gpt-oss chat --demo")
+        flags = {**flags, "model": str(demo_model_path())}
+    settings = load_settings(flags)
+    piped = "" if sys.stdin.isatty() else sys.stdin.read().strip()
+    question = "\n\n".join(part for part in (question.strip(), piped) if part)
+    if not question and not sys.stdin.isatty():
+        raise UsageError(
+            "nothing to answer: the question is empty", hint='gpt-oss chat "What is the capital of France?"'
+        )
+    plan = prepare_plan(settings, refresh=refresh).plan
+    if demo:
+        say("The demo: a tiny GPT OSS trained for this package. It knows a few answers, and nothing else.")
+    else:
+        say(headline(plan))
+    local = fetch_model(plan.file, settings)
+    with loaded(local.first, plan.load_params) as engine:
+        if engine.dialect.template.note:
+            say(engine.dialect.template.note)
+        return _talk(engine, settings, question)
+
+
+def _talk(engine: Any, settings: Settings, question: str) -> int:
+    from launcher.chat.loop import chat_loop, run_turn
+    from launcher.chat.printer import Printer
+
+    sampling = Sampling(
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        top_k=settings.top_k,
+        min_p=settings.min_p,
+        seed=settings.seed,
+        max_tokens=settings.max_tokens,
+        reasoning_effort=settings.reasoning_effort,
+    )
+    conversation = Conversation().with_system(settings.system)
+    printer = Printer(
+        out=sys.stdout,
+        err=sys.stderr,
+        styled=talk_console().is_terminal and not talk_console().no_color,
+        show_reasoning=settings.show_reasoning,
+        show_timings=sys.stderr.isatty(),
+    )
+    if question:
+        _, reason = run_turn(engine, conversation.with_user(question), sampling, printer)
+        return ExitCode.INTERRUPTED if reason == "cancelled" else ExitCode.DONE
+    say("Ctrl-D leaves, Ctrl-C stops an answer, /help lists the commands.")
+    chat_loop(engine, conversation, sampling, printer=printer, read_line=_line_reader(), say=say)
+    return ExitCode.DONE
+
+
+def _line_reader() -> Callable[[], str]:
+    """`input` with line editing and history where the platform has readline."""
+    with suppress(ImportError):  # Windows has none: its consoles edit lines by themselves
+        import readline  # noqa: F401  # importing it is what gives input() its editing
+    return lambda: input(">>> ")
+
+
+@contextmanager
+def loaded(path: Path, params: LoadParams) -> Iterator[Any]:
+    """The embedded engine with `path` loaded, behind a progress bar on a terminal."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    from launcher.engines.embedded import open_engine
+
+    console = talk_console()
+    columns = (TextColumn("loading"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("loading", total=1.0)
+
+        def show(done: float) -> bool:
+            bar.update(task, completed=done)
+            return True
+
+        opening = open_engine(path, params, progress=show)
+        engine = opening.__enter__()
+    try:
+        yield engine
+    finally:
+        opening.__exit__(None, None, None)

@@ -1,0 +1,75 @@
+"""What commands share: settings from all layers, the request they make, and the plan for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from launcher.errors import DamagedFileError
+from launcher.flow import Prepared, World, prepare
+from launcher.paths import folders
+from launcher.planner.types import PlanRequest
+from launcher.settings import Settings, keys, resolve
+
+_OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+
+
+def load_settings(params: Mapping[str, Any]) -> Settings:
+    """Defaults, the settings file, GPT_OSS_* variables and a command's parameters, in that order.
+
+    Parameters that are called like a setting are flags for it; the others are the command's own business.
+
+    Raises:
+        UsageError: a value that cannot be.
+        DamagedFileError: the settings file cannot be read.
+    """
+    flags = {key: value for key, value in params.items() if key in keys()}
+    path = folders().config_file
+    try:
+        text = path.read_text(encoding="utf-8") if path.is_file() else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DamagedFileError(f"cannot read {path}: {error}", path=str(path), hint="gpt-oss config path") from error
+    return resolve(file_text=text, file_name=str(path), environ=os.environ, flags=flags, path_separator=os.pathsep)
+
+
+def request_of(settings: Settings) -> PlanRequest:
+    """The planner's part of the settings, in its words."""
+    return PlanRequest(
+        model=settings.model,
+        quant=settings.quant,
+        prefer=settings.prefer,
+        n_ctx=settings.ctx_size,
+        min_ctx=settings.min_ctx,
+        n_gpu_layers=settings.n_gpu_layers,
+        n_cpu_moe=settings.n_cpu_moe,
+        type_k=settings.cache_type_k,
+        type_v=settings.cache_type_v,
+        n_ubatch=settings.ubatch_size,
+        n_threads=settings.threads,
+        load_mode=settings.load_mode,
+        repack=settings.repack,
+    )
+
+
+def is_offline(settings: Settings, environ: Mapping[str, str] = os.environ) -> bool:
+    """`--offline`, or huggingface_hub's own variables."""
+    on = ("1", "ON", "YES", "TRUE")
+    return settings.offline or any(environ.get(name, "").upper() in on for name in _OFFLINE_VARIABLES)
+
+
+def prepare_plan(settings: Settings, *, refresh: bool = False, hardware_file: Path | None = None) -> Prepared:
+    """Plan for these settings on this machine, or on one that was saved."""
+    hardware = None
+    if hardware_file is not None:
+        from launcher.hardware.saved import load_hardware
+
+        hardware = load_hardware(hardware_file)
+    return prepare(
+        request_of(settings),
+        World(cache_dir=folders().cache),
+        offline=is_offline(settings),
+        refresh=refresh,
+        hardware=hardware,
+    )

@@ -1,0 +1,121 @@
+"""Asking before the first download, and drawing one while it runs."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Self
+
+from launcher.catalogue.types import ModelFile
+from launcher.cli.context import is_offline
+from launcher.cli.output import say, talk_console
+from launcher.errors import LauncherError, NetworkError, UsageError
+from launcher.settings import Settings
+from launcher.store.types import LocalModel
+from launcher.units import format_bytes
+
+LICENCE = "Apache-2.0, https://huggingface.co/openai/gpt-oss-20b"
+
+
+def fetch_model(file: ModelFile, settings: Settings) -> LocalModel:
+    """The file on this disk, downloaded if need be, after asking once on a terminal.
+
+    Raises:
+        LauncherError: declined, or whatever `store.fetch` refuses.
+    """
+    from launcher.store.local import check_parts
+
+    if file.repo is None and file.local_path is not None:
+        return LocalModel(paths=check_parts(file.local_path))
+    if file.local_path is None:
+        if is_offline(settings):
+            raise NetworkError(
+                f"{file.name} is not on this disk, and offline mode is on",
+                hint="gpt-oss chat --demo",
+                details=("A GGUF that is here runs with: gpt-oss chat --model PATH",),
+            )
+        _ask(file, settings)
+    from launcher.store.download import fetch
+
+    with DownloadBar() as bar:
+        return fetch(file, progress=bar)
+
+
+def _ask(file: ModelFile, settings: Settings) -> None:
+    size = format_bytes(file.size_bytes)
+    say(f"Downloading {file.name}: {size}. The model is OpenAI's, licensed {LICENCE}.")
+    if settings.yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return
+    import typer
+
+    if not typer.confirm("Go ahead?", default=True, err=True):
+        raise UsageError("not downloaded", hint="gpt-oss plan")
+
+
+class DownloadBar:
+    """A store ProgressSink: one bar with rate and time left on a terminal, a line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        console = talk_console()
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(binary_units=True),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._plain = not console.is_terminal
+        self._task = self._progress.add_task("", total=None, start=False)
+        self._told = 0
+        self._done = 0
+        self._total = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+        if isinstance(error, KeyboardInterrupt):
+            say("What has come is kept; the same command goes on from there.")
+        elif isinstance(error, LauncherError):
+            return
+
+    def start(self, total_bytes: int, already_bytes: int, label: str) -> None:
+        """Begin the bar."""
+        self._total, self._done = total_bytes, already_bytes
+        self._progress.start()
+        self._progress.start_task(self._task)
+        self._progress.update(self._task, total=total_bytes, completed=already_bytes, description=label)
+        if already_bytes and already_bytes < total_bytes:
+            say(f"resuming at {format_bytes(already_bytes)} of {format_bytes(total_bytes)}")
+
+    def advance(self, n_bytes: int) -> None:
+        """Move the bar, or tell every tenth where nobody sees one."""
+        self._done += n_bytes
+        self._progress.update(self._task, completed=self._done)
+        if self._plain and self._total and self._done * 10 // self._total > self._told:
+            self._told = self._done * 10 // self._total
+            say(f"  {format_bytes(self._done)} of {format_bytes(self._total)}")
+
+    def phase(self, text: str) -> None:
+        """Say what is being done now."""
+        self._progress.update(self._task, description=text)
+        if self._plain:
+            say(text)
+
+    def finish(self) -> None:
+        """End the bar."""
+        self._progress.stop()

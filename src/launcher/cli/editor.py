@@ -1,0 +1,28 @@
+"""Open a file in the user's editor."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from launcher.errors import LauncherError
+
+
+def open_in_editor(path: Path) -> None:
+    """Run VISUAL or EDITOR (else the system's plainest) on `path` and wait for it to end.
+
+    Raises:
+        LauncherError: the editor is not there, or ended with an error.
+    """
+    command = os.environ.get("VISUAL") or os.environ.get("EDITOR") or ("notepad" if sys.platform == "win32" else "vi")
+    try:
+        done = subprocess.run([*shlex.split(command), str(path)], check=False)
+    except OSError as error:
+        raise LauncherError(
+            f"cannot run the editor {command!r}: {error.strerror}", hint="gpt-oss config path"
+        ) from error
+    if done.returncode:
+        raise LauncherError(f"the editor {command!r} ended with {done.returncode}", hint="gpt-oss config path")

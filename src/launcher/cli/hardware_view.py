@@ -1,0 +1,43 @@
+"""Hardware for a person."""
+
+from __future__ import annotations
+
+from launcher.cli.output import report_console
+from launcher.hardware.types import Cpu, Hardware
+from launcher.units import format_bytes
+
+
+def print_hardware(hardware: Hardware) -> None:
+    """Print the record on stdout."""
+    console = report_console()
+    memory, engine = hardware.memory, hardware.engine
+    console.print(f"[bold]CPU[/]      {_cpu_line(hardware.cpu)}")
+    console.print(f"         {', '.join(hardware.cpu.isa) or 'instruction sets unknown'}", style="dim")
+    limit = f", limited to {format_bytes(memory.limit_bytes)} by {memory.limit_source}" if memory.limit_bytes else ""
+    console.print(
+        f"[bold]Memory[/]   {format_bytes(memory.available_bytes)} available of {format_bytes(memory.total_bytes)}"
+        f" ({format_bytes(memory.used_bytes)} used{limit})"
+    )
+    console.print(
+        f"[bold]Engine[/]   llama-cpp-python {engine.version or 'not installed'}, llama.cpp "
+        f"{engine.llama_cpp_commit or 'commit unknown'}, backends: {', '.join(engine.backends) or 'none'}"
+    )
+    for device in hardware.devices:
+        console.print(
+            f"[bold]{device.name:<8}[/] {device.description}, {format_bytes(device.free_bytes)} free of "
+            f"{format_bytes(device.total_bytes)}{', shared with the host' if device.unified else ''}"
+        )
+    if not hardware.devices:
+        console.print("[bold]Devices[/]  none that this engine can use: models run on the CPU")
+    for idle in hardware.idle_devices:
+        console.print(f"[bold yellow]Idle[/]     {idle.description} ({format_bytes(idle.total_bytes)}): {idle.reason}")
+        if idle.remedy:
+            console.print(f"         run: {idle.remedy}", soft_wrap=True)
+    for note in hardware.notes:
+        console.print(f"• {note}")
+
+
+def _cpu_line(cpu: Cpu) -> str:
+    cores = f"{cpu.n_physical} cores" if cpu.n_physical else f"{cpu.n_logical} logical cores"
+    quota = f", limited to {cpu.quota_cores:g} of CPU time" if cpu.quota_cores is not None else ""
+    return f"{cpu.name or cpu.arch}, {cores}, {cpu.n_logical} threads{quota}; decodes with {cpu.n_threads}"

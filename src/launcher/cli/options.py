@@ -1,0 +1,80 @@
+"""Options that several commands share, spelt as llama.cpp spells them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_MODEL = "Model"
+_PLACE = "Placement"
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="auto, 20b, 120b, a hub repository owner/name[:QUANT], or the path of a GGUF.",
+        rich_help_panel=_MODEL,
+    ),
+]
+ModelArgument = Annotated[
+    str | None, typer.Argument(help="auto, 20b, 120b or a hub repository owner/name[:QUANT].", show_default=False)
+]
+Quant = Annotated[
+    str | None, typer.Option("--quant", help="Quant label, such as MXFP4 or Q4_K_M.", rich_help_panel=_MODEL)
+]
+Prefer = Annotated[
+    str | None, typer.Option("--prefer", help="quality (default), speed or context.", rich_help_panel=_MODEL)
+]
+Offline = Annotated[bool | None, typer.Option("--offline", help="Ask nothing of the network.", rich_help_panel=_MODEL)]
+Refresh = Annotated[
+    bool,
+    typer.Option("--refresh", help="List the hub again instead of using a listing of today.", rich_help_panel=_MODEL),
+]
+CtxSize = Annotated[
+    int | None,
+    typer.Option(
+        "--ctx-size", "-c", min=0, help="Context in tokens; 0: all it was trained for.", rich_help_panel=_PLACE
+    ),
+]
+MinCtx = Annotated[
+    int | None, typer.Option("--min-ctx", min=1, help="Never plan a smaller context.", rich_help_panel=_PLACE)
+]
+GpuLayers = Annotated[
+    int | None,
+    typer.Option("--n-gpu-layers", "-ngl", min=0, help="Layers on the GPU; 0: none.", rich_help_panel=_PLACE),
+]
+CpuMoe = Annotated[
+    int | None,
+    typer.Option("--n-cpu-moe", "-ncmoe", min=0, help="Layers whose experts stay in RAM.", rich_help_panel=_PLACE),
+]
+CacheTypeK = Annotated[
+    str | None, typer.Option("--cache-type-k", "-ctk", help="f16, bf16, f32, q8_0 or q4_0.", rich_help_panel=_PLACE)
+]
+CacheTypeV = Annotated[
+    str | None, typer.Option("--cache-type-v", "-ctv", help="As --cache-type-k.", rich_help_panel=_PLACE)
+]
+UbatchSize = Annotated[
+    int | None, typer.Option("--ubatch-size", "-ub", min=32, help="Physical batch of a prompt.", rich_help_panel=_PLACE)
+]
+Threads = Annotated[
+    int | None, typer.Option("--threads", "-t", min=1, help="CPU threads; all physical cores.", rich_help_panel=_PLACE)
+]
+LoadMode = Annotated[
+    str | None, typer.Option("--load-mode", "-lm", help="mmap, none, mlock or dio.", rich_help_panel=_PLACE)
+]
+Repack = Annotated[
+    bool | None,
+    typer.Option(
+        "--repack/--no-repack", help="Repack weights for the CPU: faster, and a copy.", rich_help_panel=_PLACE
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback where something fails.")]
+Yes = Annotated[bool | None, typer.Option("--yes", "-y", help="Download without asking.")]
+HardwareFile = Annotated[
+    Path | None,
+    typer.Option("--hardware", help="Plan for a machine saved with `gpt-oss hardware --save`.", rich_help_panel=_PLACE),
+]

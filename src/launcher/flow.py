@@ -1,0 +1,113 @@
+"""The one flow that every command follows: machine and catalogue in, a plan confirmed on the real header out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from launcher.catalogue.headers import OpenRemote, ensure_header
+from launcher.catalogue.load import load_catalogue
+from launcher.catalogue.types import Catalogue, ModelFile
+from launcher.errors import DamagedFileError, NetworkError
+from launcher.hardware.types import Hardware
+from launcher.planner.choose import plan
+from launcher.planner.types import Estimate, Plan, PlanRequest
+
+_CONFIRMATIONS = 4  # each may dismiss a file whose header disagrees with its listing; more means a broken catalogue
+
+
+def _detect() -> Hardware:
+    from launcher.hardware.detect import detect
+
+    return detect()
+
+
+def _bandwidths(hardware: Hardware) -> Mapping[str, Estimate]:
+    from launcher.hardware.bandwidth import bandwidths
+
+    return bandwidths(hardware)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class World:
+    """Everything that the flow takes from outside. The defaults are the real ones; tests give fakes."""
+
+    cache_dir: Path
+    """The launcher's own cache folder, not the hub's."""
+    detect: Callable[[], Hardware] = _detect
+    bandwidths: Callable[[Hardware], Mapping[str, Estimate]] = _bandwidths
+    load_catalogue: Callable[..., Catalogue] = load_catalogue
+    open_remote: OpenRemote | None = None
+    """None: the hub's, where the command is online."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """A machine and the plan for it."""
+
+    hardware: Hardware
+    plan: Plan
+
+
+def prepare(
+    request: PlanRequest, world: World, *, offline: bool, refresh: bool = False, hardware: Hardware | None = None
+) -> Prepared:
+    """Detect, load the catalogue, plan, and confirm the plan on the chosen file's own header.
+
+    The header (13 MB of the file, kept afterwards) is read from disk or from the hub; offline, a plan may rest on the
+    shipped table, and says so.
+
+    Raises:
+        LauncherError: whatever detect, catalogue or planner refuse.
+    """
+    machine = hardware or world.detect()
+    catalogue = world.load_catalogue(
+        request_model=request.model,
+        request_quant=request.quant,
+        offline=offline,
+        refresh=refresh,
+        isa=machine.cpu.isa,
+        cache_dir=world.cache_dir,
+        open_remote=None if offline else world.open_remote or _hub_open_remote(),
+    )
+    bandwidths = world.bandwidths(machine)
+    for _ in range(_CONFIRMATIONS):
+        found = plan(machine, catalogue, request, bandwidths=bandwidths)
+        if found.weights_basis == "header" or (offline and found.file.local_path is None):
+            break
+        try:
+            catalogue = _confirmed(found.file, catalogue, machine, world, offline=offline)
+        except NetworkError as error:
+            note = f"The file's own header could not be read: {error.message}."
+            catalogue = replace(catalogue, notes=(*catalogue.notes, note))
+            break
+    return Prepared(hardware=machine, plan=replace(found, notes=(*found.notes, *catalogue.notes)))
+
+
+def _confirmed(file: ModelFile, catalogue: Catalogue, machine: Hardware, world: World, *, offline: bool) -> Catalogue:
+    """The catalogue with the file's real header in place of its table, or without a file that is damaged."""
+    try:
+        known = ensure_header(
+            file,
+            cache_dir=world.cache_dir,
+            isa=machine.cpu.isa,
+            open_remote=None if offline else world.open_remote or _hub_open_remote(),
+        )
+    except DamagedFileError as error:
+        rest = tuple(other for other in catalogue.files if other.name != file.name)
+        if not rest:
+            raise
+        return replace(catalogue, files=rest, notes=(*catalogue.notes, f"{file.name} is left out: {error.message}"))
+    return replace(
+        catalogue,
+        files=tuple(known.file if other.name == file.name else other for other in catalogue.files),
+        weights={**catalogue.weights, file.name: known.weights},
+        specs={**catalogue.specs, file.model: known.spec},
+    )
+
+
+def _hub_open_remote() -> OpenRemote:
+    from launcher.store.remote import open_remote
+
+    return open_remote
