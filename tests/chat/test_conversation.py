@@ -148,6 +148,13 @@ def test_instructions_anywhere_and_the_open_turn_stay() -> None:
     assert fitted.dropped == (said("welcome"), user("old"), said())
 
 
+def test_a_greeting_before_the_only_question_can_go() -> None:
+    """It used to stay, and the question was refused as too long."""
+    fitted = fit(Conversation(messages=(said("welcome " * 5), user("q"))), count, n_ctx=20, reserve=10)
+    assert fitted.messages == (user("q"),)
+    assert fitted.notice == "The conversation is longer than the context: the oldest exchange was left out."
+
+
 def test_a_last_message_that_cannot_fit_is_refused_with_the_size_that_would() -> None:
     conversation = Conversation(messages=(user(), said(), user("x" * 100)))
     with pytest.raises(UsageError) as caught:

@@ -67,7 +67,7 @@ class Fitted:
         if not self.dropped:
             return None
         n_questions = sum(message.role == "user" for message in self.dropped)
-        what = "exchange was" if n_questions == 1 else f"{n_questions} exchanges were"
+        what = f"{n_questions} exchanges were" if n_questions > 1 else "exchange was"
         return f"The conversation is longer than the context: the oldest {what} left out."
 
 
@@ -102,14 +102,13 @@ def fit(
         for index, message in enumerate(everything)
     )
 
-    def keep(n_turns: int) -> tuple[Message, ...]:
-        # Whatever stands before the first question (a greeting) goes with the first turn.
-        begin = starts[n_turns] if n_turns else 0
+    def keep(begin: int) -> tuple[Message, ...]:
         return tuple(m for index, m in enumerate(slim) if index >= begin or m.role in _INSTRUCTIONS)
 
-    most = max(0, len(starts) - 1)
-    n_turns = bisect_left(range(most + 1), True, key=lambda n: count_tokens(keep(n)) <= room)  # noqa: FBT003
-    messages = keep(min(n_turns, most))
+    # Where the kept part may begin. What stands before the first question (a greeting) goes by itself.
+    begins = sorted({0, *starts})
+    first = bisect_left(begins, True, hi=len(begins) - 1, key=lambda begin: count_tokens(keep(begin)) <= room)  # noqa: FBT003
+    messages = keep(begins[first])
     n_prompt = count_tokens(messages)
     if n_prompt > room:
         raise UsageError(
@@ -117,12 +116,11 @@ def fit(
             f" of which {reserve} are kept for the answer",
             hint=f"gpt-oss chat --ctx-size {_next_size(n_prompt + reserve)}",
         )
-    begin = starts[n_turns] if n_turns else 0
     return Fitted(
         messages=messages,
         n_prompt=n_prompt,
         dropped_reasoning=slim != everything,
-        dropped=tuple(m for m in everything[:begin] if m.role not in _INSTRUCTIONS),
+        dropped=tuple(m for m in everything[: begins[first]] if m.role not in _INSTRUCTIONS),
     )
 
 
