@@ -70,43 +70,34 @@ class HubHandler(BaseHTTPRequestHandler):
         self._answer()
 
     def _answer(self) -> None:
-        self._status, self._body_bytes = 0, 0
-        self._route: Route = "unknown"
-        try:
-            try:
-                self._dispatch()
-            except _Refused as refused:
-                body = refused.message.encode()
-                if refused.status != 404:
-                    body = json.dumps({"error": refused.message}).encode()
-                self._send(refused.status, {"X-Error-Message": refused.message, **refused.headers}, body)
-            self.wfile.flush()
-        finally:
-            self.hub.requests.add(
-                Seen(
-                    route=self._route,
-                    method=self.command,
-                    path=self.path,
-                    range=self.headers.get("Range"),
-                    authorization=self.headers.get("Authorization"),
-                    if_range=self.headers.get("If-Range"),
-                    status=self._status,
-                    body_bytes=self._body_bytes,
-                )
-            )
-
-    def _dispatch(self) -> None:
         url = urlsplit(self.path)
+        self._route: Route = "unknown"
         for route, pattern in _ROUTES:
             if match := pattern.match(url.path):
                 self._route = route
                 break
-        else:
+        self._seen = Seen(
+            route=self._route,
+            method=self.command,
+            path=self.path,
+            range=self.headers.get("Range"),
+            authorization=self.headers.get("Authorization"),
+        )
+        self.hub.requests.add(self._seen)
+        try:
+            self._dispatch(match.groupdict() if match else {}, parse_qs(url.query))
+        except _Refused as refused:
+            body = refused.message.encode()
+            if refused.status != 404:
+                body = json.dumps({"error": refused.message}).encode()
+            self._send(refused.status, {"X-Error-Message": refused.message, **refused.headers}, body)
+        self.wfile.flush()
+
+    def _dispatch(self, given: dict[str, str | None], query: dict[str, list[str]]) -> None:
+        if self._route == "unknown":
             raise _Refused(404, None, "Not Found")
         self._show_fault(self.hub.faults)
-        given = match.groupdict()
-        target = self._target(given["repo"], unquote(given.get("revision") or "main"), given.get("path"))
-        query = parse_qs(url.query)
+        target = self._target(str(given["repo"]), unquote(given.get("revision") or "main"), given.get("path"))
         if self._route == "refs":
             branch = {"name": "main", "ref": "refs/heads/main", "targetCommit": target.repo.head}
             self._send_json({"branches": [branch], "converts": [], "tags": []})
@@ -220,9 +211,9 @@ class HubHandler(BaseHTTPRequestHandler):
                 return
 
     def _write(self, chunk: bytes) -> None:
+        self._seen.body_bytes += len(chunk)
         self.wfile.write(chunk)
         self.wfile.flush()
-        self._body_bytes += len(chunk)
 
     def _send_json(self, data: Any, headers: dict[str, str] | None = None) -> None:
         self._send(200, {"Content-Type": "application/json", **(headers or {})}, json.dumps(data).encode())
@@ -235,7 +226,7 @@ class HubHandler(BaseHTTPRequestHandler):
             self._write(body)
 
     def _begin(self, status: int, headers: dict[str, str]) -> None:
-        self._status = status
+        self._seen.status = status
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)

@@ -131,9 +131,9 @@ class FakeRepo:
         return self.head if revision == "main" else revision
 
 
-@dataclass(frozen=True)
+@dataclass
 class Seen:
-    """One request, once it has been answered."""
+    """One request, noted before its answer begins: no client can be done with it earlier than the log."""
 
     route: Route
     method: str
@@ -141,10 +141,9 @@ class Seen:
     """As sent, with its query."""
     range: str | None
     authorization: str | None
-    if_range: str | None
-    status: int
-    body_bytes: int
-    """Bytes of body handed to the socket."""
+    status: int = 0
+    body_bytes: int = 0
+    """Bytes of body handed to the socket so far."""
 
 
 class Log:

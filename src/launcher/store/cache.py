@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -107,7 +107,11 @@ class RepoCache:
             yield root / name
 
 
-def link_pointer(blob: Path, pointer: Path) -> None:
+def _symlink(link: Path, target: str) -> None:
+    link.symlink_to(target)
+
+
+def link_pointer(blob: Path, pointer: Path, *, symlink: Callable[[Path, str], None] = _symlink) -> None:
     """Make `pointer` show `blob`, by a relative link; where links are not possible the file moves there.
 
     A snapshot without links holds the files themselves, which is what huggingface_hub leaves behind on such disks.
@@ -116,7 +120,7 @@ def link_pointer(blob: Path, pointer: Path) -> None:
     # A fresh name and a rename, so that no reader ever finds the pointer missing.
     fresh = pointer.with_name(f"{pointer.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        fresh.symlink_to(os.path.relpath(blob, pointer.parent))
+        symlink(fresh, os.path.relpath(blob, pointer.parent))
     except (OSError, NotImplementedError):
         shutil.move(blob, pointer)
         return

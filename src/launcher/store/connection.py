@@ -28,7 +28,9 @@ TRIES_WITHOUT_BYTES = 6
 LOOK_UP_TRIES = 3
 """Of the small first question: nothing is lost yet, so a person hears of trouble within seconds."""
 LONGEST_RETRY_AFTER_S = 120.0
-"""What the hub may ask us to wait in silence; for more, a person decides."""
+"""What the hub may ask a transfer to wait, which tells a person meanwhile."""
+LOOK_UP_RETRY_AFTER_S = 5.0
+"""What the hub may ask a small question to wait, in silence."""
 _MAX_REDIRECTS = 8
 _TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -44,26 +46,25 @@ class TransientError(Exception):
 
 
 class Patience:
-    """Waits between tries, and ends when enough of them brought nothing."""
+    """Decides how long to wait between tries, and ends when enough of them brought nothing."""
 
-    def __init__(self, tries: int, sleep: Callable[[float], None]) -> None:
+    def __init__(self, tries: int, longest_asked_s: float) -> None:
+        """`longest_asked_s`: what the hub may ask us to wait; for more, a person decides."""
         self._tries = tries
-        self._sleep = sleep
+        self._longest_asked_s = longest_asked_s
         self._failed = 0
 
     def reset(self) -> None:
         """Something came: start counting anew."""
         self._failed = 0
 
-    def wait(self, trouble: TransientError) -> float:
-        """Sleep before the next try; how long that was. Raises the trouble's NetworkError when tries are used up."""
+    def wait_s(self, trouble: TransientError) -> float:
+        """Seconds to wait before the next try. Raises the trouble's NetworkError when there is to be none."""
         self._failed += 1
         asked_s = trouble.wait_s
-        if self._failed >= self._tries or (asked_s is not None and asked_s > LONGEST_RETRY_AFTER_S):
+        if self._failed >= self._tries or (asked_s is not None and asked_s > self._longest_asked_s):
             raise trouble.error from trouble
-        wait_s = min(FIRST_WAIT_S * 2 ** (self._failed - 1), LONGEST_WAIT_S) if asked_s is None else asked_s
-        self._sleep(wait_s)
-        return wait_s
+        return min(FIRST_WAIT_S * 2 ** (self._failed - 1), LONGEST_WAIT_S) if asked_s is None else asked_s
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,7 +117,7 @@ class Connection:
         return self._head(asked, str(asked.revision), ref=None)
 
     def _head(self, asked: Asked, revision: str, *, ref: str | None) -> RemoteFile:
-        patience = Patience(LOOK_UP_TRIES, self.sleep)
+        patience = Patience(LOOK_UP_TRIES, LOOK_UP_RETRY_AFTER_S)
         while True:
             try:
                 headers, is_redirect = self._head_once(asked, revision)
@@ -124,7 +125,7 @@ class Connection:
             except TransientError as trouble:
                 if not trouble.connected:
                     raise trouble.error from trouble
-                patience.wait(trouble)
+                self.sleep(patience.wait_s(trouble))
         commit = headers.get("x-repo-commit")
         etag = (headers.get("x-linked-etag") or headers.get("etag") or "").removeprefix("W/").strip('"')
         size = headers.get("x-linked-size") or (None if is_redirect else headers.get("content-length"))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from launcher.catalogue.types import FilePart, ModelFile
-from launcher.errors import DamagedFileError, DoesNotFitError, LauncherError, NetworkError, UsageError
+from launcher.errors import DamagedFileError, LauncherError, NetworkError, UsageError
 from launcher.store.cache import RepoCache, is_commit, link_pointer, unfinished, write_ref
 from launcher.store.config import HubConfig, hub_config
 from launcher.store.connection import Connection, RemoteFile, default_client
-from launcher.store.local import check_parts, find_cached_parts
+from launcher.store.disk import disk_error, free_bytes, is_full, locked, no_room, open_part
+from launcher.store.local import check_parts, find_cached_parts, hub_cache_dir
 from launcher.store.refusals import Asked
 from launcher.store.transfer import Part, changed, transfer
 from launcher.store.types import LocalModel, NullProgress, ProgressSink
@@ -24,24 +23,6 @@ from launcher.units import format_bytes
 
 if TYPE_CHECKING:
     import httpx
-    from filelock import BaseFileLock
-
-LOCK_POLL_S = 1.0
-"""How often waiting for another process's download is told again. There is no deadline: the system frees its lock."""
-
-
-def free_bytes(folder: Path) -> int:
-    """Bytes that this user may still write where `folder` is, or will be."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
-
-
-def open_part(path: Path) -> BinaryIO:
-    """Open an unfinished file to read and write, unbuffered: what has been written survives the process's death."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch(exist_ok=True)
-    return path.open("r+b", buffering=0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,11 +83,14 @@ def fetch(
         return LocalModel(paths=check_parts(file.local_path))
     if file.repo is None or not file.parts:
         raise UsageError(f"nothing to fetch: {file.quant} of {file.model} has no repository", hint="gpt-oss plan")
-    config = config or hub_config()
-    cache = RepoCache(cache_dir=config.cache_dir if cache_dir is None else cache_dir, repo=file.repo)
+    if cache_dir is None:
+        cache_dir = config.cache_dir if config else hub_cache_dir()
+    cache = RepoCache(cache_dir=cache_dir, repo=file.repo)
     _link_known_blobs(file, cache)
     if found := find_cached_parts(file, cache.cache_dir):
         return LocalModel(paths=found)
+    # Only now: for the token this imports huggingface_hub, half a second that a model on disk need not wait.
+    config = config or hub_config()
     config.check_online(f"downloading {file.name}")
     outside = outside or Outside()
     with outside.client() as client:
@@ -213,22 +197,7 @@ def _bytes_here(run: _Fetch, remote: RemoteFile) -> int:
 def _check_room(run: _Fetch, missing_bytes: int) -> None:
     free = run.outside.free_bytes(run.cache.cache_dir)
     if missing_bytes > free:
-        raise _no_room(run, missing_bytes, free)
-
-
-def _no_room(run: _Fetch, missing_bytes: int, free: int) -> DoesNotFitError:
-    others = [
-        f"An unfinished download holds {format_bytes(size)}: {path}"
-        for path, size in unfinished(run.cache.cache_dir)[:3]
-    ]
-    return DoesNotFitError(
-        f"{run.file.name} needs {format_bytes(missing_bytes)} more on disk; {run.cache.cache_dir} has "
-        f"{format_bytes(free)} free",
-        needs_bytes=missing_bytes,
-        has_bytes=free,
-        hint=f"HF_HOME=/folder/on/a/larger/disk {run.retry}",
-        details=tuple(others),
-    )
+        raise no_room(run.file.name, run.cache.cache_dir, missing_bytes=missing_bytes, free=free, retry=run.retry)
 
 
 def _fetch_part(run: _Fetch, remote: RemoteFile, *, counted_bytes: int, of: str) -> Path:
@@ -236,7 +205,7 @@ def _fetch_part(run: _Fetch, remote: RemoteFile, *, counted_bytes: int, of: str)
     pointer = run.cache.pointer(remote.commit, str(remote.asked.path))
     name = _blob_name(run, remote)
     blob = run.cache.blob(name)
-    with _locked(run, remote, name):
+    with locked(run.cache.lock(name), lambda: _tell_waiting(run, remote, run.cache.part(name))):
         if blob.exists() and blob.stat().st_size != remote.size_bytes:
             # Truncated by a copy or a full disk under another tool: it would be linked as if it were whole.
             blob.unlink()
@@ -288,31 +257,12 @@ def _with_kept(run: _Fetch, error: NetworkError, remote: RemoteFile, have_bytes:
     )
 
 
-@contextmanager
-def _locked(run: _Fetch, remote: RemoteFile, name: str) -> Iterator[None]:
-    """Hold the file's lock, which huggingface_hub uses too; while another process has it, tell how far that is."""
-    from filelock import FileLock, SoftFileLock, Timeout
-
-    path = run.cache.lock(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock: BaseFileLock = FileLock(path, mode=0o664)
-    timeout_s = 0.0
-    while True:
-        try:
-            lock.acquire(timeout=timeout_s)
-            break
-        except Timeout:
-            part = run.cache.part(name)
-            here = f", {format_bytes(part.stat().st_size)} so far" if part.exists() else ""
-            run.progress.phase(f"another process is downloading {remote.asked.path}{here}: waiting for it")
-            timeout_s = LOCK_POLL_S
-        except NotImplementedError:
-            # A file system without flock; a lock that is a plain file is weaker, as nobody frees it after a kill.
-            lock = SoftFileLock(path)
+def _tell_waiting(run: _Fetch, remote: RemoteFile, part: Path) -> None:
     try:
-        yield
-    finally:
-        lock.release()
+        here = f", {format_bytes(part.stat().st_size)} so far"
+    except OSError:
+        here = ""
+    run.progress.phase(f"another process is downloading {remote.asked.path}{here}: waiting for it")
 
 
 @contextmanager
@@ -322,15 +272,9 @@ def _disk_errors(run: _Fetch) -> Iterator[None]:
         yield
     except OSError as error:
         folder = run.cache.cache_dir
-        hint = f"HF_HOME=/another/folder {run.retry}"
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            missing = sum(part.size_bytes or 0 for part in run.file.parts)
-            here = sum(size for path, size in unfinished(folder) if path.parent == run.cache.folder / "blobs")
-            raise _no_room(run, max(missing - here, 0), run.outside.free_bytes(folder)) from error
-        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-            where = error.filename or folder
-            raise LauncherError(f"no permission to write {where}: {error.strerror}", hint=hint) from error
-        if error.errno == errno.EFBIG:
-            message = f"the disk of {folder} can't hold a file this large: {error.strerror} (FAT32 ends at 4 GiB)"
-            raise LauncherError(message, hint=hint) from error
-        raise LauncherError(f"can't write the model in {folder}: {error}", hint=hint) from error
+        if not is_full(error):
+            raise disk_error(error, folder, retry=run.retry) from error
+        here = sum(size for path, size in unfinished(folder) if path.parent == run.cache.folder / "blobs")
+        missing = max((run.file.size_bytes or 0) - here, 0)
+        free = run.outside.free_bytes(folder)
+        raise no_room(run.file.name, folder, missing_bytes=missing, free=free, retry=run.retry) from error

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from launcher.errors import DamagedFileError, NetworkError
 from launcher.store.config import HubConfig, hub_config
-from launcher.store.connection import LOOK_UP_TRIES, Connection, Patience, RemoteFile, TransientError, default_client
+from launcher.store.connection import (
+    LOOK_UP_RETRY_AFTER_S,
+    LOOK_UP_TRIES,
+    Connection,
+    Patience,
+    RemoteFile,
+    TransientError,
+    default_client,
+)
 from launcher.store.refusals import Asked, not_the_file
 from launcher.units import MIB, format_bytes
 
@@ -101,12 +109,12 @@ class RangeReader(io.RawIOBase):
         return self._kept[block]
 
     def _fetch(self, start: int, end: int) -> bytes:
-        patience = Patience(LOOK_UP_TRIES, self._connection.sleep)
+        patience = Patience(LOOK_UP_TRIES, LOOK_UP_RETRY_AFTER_S)
         while True:
             try:
                 return self._fetch_once(start, end)
             except TransientError as trouble:
-                patience.wait(trouble)
+                self._connection.sleep(patience.wait_s(trouble))
 
     def _fetch_once(self, start: int, end: int) -> bytes:
         remote = self._remote

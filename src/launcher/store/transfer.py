@@ -8,7 +8,14 @@ import re
 from typing import TYPE_CHECKING, BinaryIO
 
 from launcher.errors import NetworkError
-from launcher.store.connection import TRIES_WITHOUT_BYTES, Connection, Patience, RemoteFile, TransientError
+from launcher.store.connection import (
+    LONGEST_RETRY_AFTER_S,
+    TRIES_WITHOUT_BYTES,
+    Connection,
+    Patience,
+    RemoteFile,
+    TransientError,
+)
 from launcher.store.refusals import not_the_file
 from launcher.store.types import ProgressSink
 from launcher.units import format_bytes, format_duration
@@ -82,7 +89,7 @@ def transfer(connection: Connection, remote: RemoteFile, part: Part, progress: P
     Raises NetworkError when the hub refuses, sends something else than the file, or too many tries in a row brought
     nothing. What has come stays in the part.
     """
-    patience = Patience(TRIES_WITHOUT_BYTES, connection.sleep)
+    patience = Patience(TRIES_WITHOUT_BYTES, LONGEST_RETRY_AFTER_S)
     progress.phase(label)
     while part.have_bytes < remote.size_bytes:
         before = part.have_bytes
@@ -91,9 +98,10 @@ def transfer(connection: Connection, remote: RemoteFile, part: Part, progress: P
         except TransientError as trouble:
             if part.have_bytes > before:
                 patience.reset()
-            progress.phase(f"{trouble.error.message}; trying again")
-            waited_s = patience.wait(trouble)
-            progress.phase(f"{label} (again after {format_duration(waited_s)})")
+            wait_s = patience.wait_s(trouble)
+            progress.phase(f"{trouble.error.message}; trying again in {format_duration(wait_s)}")
+            connection.sleep(wait_s)
+            progress.phase(label)
 
 
 def _one_try(connection: Connection, remote: RemoteFile, part: Part) -> None:

@@ -1,0 +1,89 @@
+"""The disk under the cache: room on it, the unfinished file, one writer at a time, and its errors."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from launcher.errors import DoesNotFitError, LauncherError
+from launcher.store.cache import unfinished
+from launcher.units import format_bytes
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+LOCK_POLL_S = 1.0
+"""How often waiting for another process's download is told again. There is no deadline: the system frees its lock."""
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that this user may still write where `folder` is, or will be."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def open_part(path: Path) -> BinaryIO:
+    """Open an unfinished file to read and write, unbuffered: what is written survives the death of this process."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(exist_ok=True)
+    return path.open("r+b", buffering=0)
+
+
+def no_room(name: str, cache_dir: Path, *, missing_bytes: int, free: int, retry: str) -> DoesNotFitError:
+    """The error for a disk that can't take what is missing of `name`; it names unfinished downloads that hold room."""
+    held = (f"An unfinished download holds {format_bytes(size)}: {path}" for path, size in unfinished(cache_dir)[:3])
+    return DoesNotFitError(
+        f"{name} needs {format_bytes(missing_bytes)} more on disk; {cache_dir} has {format_bytes(free)} free",
+        needs_bytes=missing_bytes,
+        has_bytes=free,
+        hint=f"HF_HOME=/folder/on/a/larger/disk {retry}",
+        details=tuple(held),
+    )
+
+
+def disk_error(error: OSError, cache_dir: Path, *, retry: str) -> LauncherError:
+    """What an error of the disk other than a full one means."""
+    hint = f"HF_HOME=/another/folder {retry}"
+    where = error.filename or cache_dir
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return LauncherError(f"no permission to write {where}: {error.strerror}", hint=hint)
+    if error.errno == errno.EFBIG:
+        return LauncherError(
+            f"the disk of {cache_dir} can't hold a file this large: {error.strerror} (FAT32 ends at 4 GiB)", hint=hint
+        )
+    return LauncherError(f"can't write the model in {cache_dir}: {error}", hint=hint)
+
+
+def is_full(error: OSError) -> bool:
+    """Whether the disk, or this user's share of it, is used up."""
+    return error.errno in {errno.ENOSPC, errno.EDQUOT}
+
+
+@contextmanager
+def locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold a lock file that huggingface_hub uses too; `waiting` is called each second that another process has it."""
+    from filelock import FileLock, SoftFileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # 0o664 as huggingface_hub makes it: people who share a cache must be able to wait for each other.
+    lock: BaseFileLock = FileLock(path, mode=0o664)
+    timeout_s = 0.0
+    while True:
+        try:
+            lock.acquire(timeout=timeout_s)
+            break
+        except Timeout:
+            waiting()
+            timeout_s = LOCK_POLL_S
+        except NotImplementedError:
+            # A file system without flock; a lock that is a plain file is weaker, as nobody frees it after a kill.
+            lock = SoftFileLock(path)
+    try:
+        yield
+    finally:
+        lock.release()
