@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from launcher.catalogue.types import FilePart, ModelFile
@@ -83,7 +83,7 @@ def classify(files: Sequence[ListedFile], *, repo: str, revision: str | None, re
     groups: dict[tuple[str, int], dict[int, ListedFile]] = {}
     for file in sorted(files, key=lambda file: file.path):
         name = file.path.rsplit("/", 1)[-1]
-        if not name.lower().endswith(".gguf") or _NOT_A_MODEL.search(_stem(name)):
+        if not name.lower().endswith(".gguf") or not _stem(name) or _NOT_A_MODEL.search(_stem(name)):
             continue
         if releases_only and release_of(file.path, repo) is None:
             continue
@@ -119,9 +119,20 @@ def _model(repo: str, revision: str | None, stem: str, parts: list[ListedFile]) 
 
 
 def _without_twins(repo: str, models: list[ModelFile], notes: list[str]) -> Classified:
-    """One file per typed name: `owner/name:QUANT` must mean one thing. Of twins the one with fewer parts stays."""
+    """One file per typed name: `owner/name:QUANT` must mean one thing.
+
+    Where two models share a label, the model's name goes before it. Of two spellings of one, the one in fewer parts
+    stays.
+    """
+    sharing: dict[str, set[str]] = {}
+    for model in models:
+        sharing.setdefault(model.quant.upper(), set()).add(model.model.upper())
+    named = [
+        replace(model, quant=f"{model.model}-{model.quant}") if len(sharing[model.quant.upper()]) > 1 else model
+        for model in models
+    ]
     kept: dict[str, ModelFile] = {}
-    for model in sorted(models, key=lambda model: (len(model.parts), model.parts[0].path)):
+    for model in sorted(named, key=lambda model: (len(model.parts), model.parts[0].path)):
         key = model.quant.upper()
         twin = kept.get(key)
         if twin is None:

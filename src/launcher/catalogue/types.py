@@ -34,6 +34,8 @@ class ModelSpec:
     n_expert: int
     n_expert_used: int
     n_ff_exp: int
+    n_ff: int = 0
+    """Width of the dense feed-forward rows, in models without experts."""
 
     @property
     def n_layer_swa(self) -> int:

@@ -192,6 +192,7 @@ def spec_from_header(header: GgufHeader, *, fallback_id: str = "model", path: st
         n_expert=n_expert,
         n_expert_used=keys.number(f"{arch}.expert_used_count", 0),
         n_ff_exp=keys.number(f"{arch}.expert_feed_forward_length", 0),
+        n_ff=0 if n_expert else keys.number(f"{arch}.feed_forward_length", 0),
     )
 
 

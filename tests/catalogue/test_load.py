@@ -1,0 +1,297 @@
+import io
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from launcher.catalogue.load import load_catalogue
+from launcher.catalogue.types import Catalogue
+from launcher.errors import DamagedFileError, NetworkError, UsageError
+from tests.catalogue.builders import shipped, tiny_file
+
+NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
+GGML_20B = "ggml-org/gpt-oss-20b-GGUF"
+NATIVE_SIZE = 12_109_566_624
+
+
+@dataclass(frozen=True)
+class Listed:
+    path: str
+    size_bytes: int | None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    repo: str
+    commit: str
+    files: tuple[Listed, ...]
+
+
+@dataclass
+class FakeHub:
+    """Lists what the shipped catalogue knows, unless told otherwise; counts requests."""
+
+    repos: dict[str, tuple[Listed, ...]] = field(default_factory=dict)
+    failure: NetworkError | None = None
+    failures: dict[str, NetworkError] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    def __call__(self, repo: str) -> Listing:
+        self.asked.append(repo)
+        failure = self.failure or self.failures.get(repo)
+        if failure:
+            raise failure
+        return Listing(repo=repo, commit="c" * 40, files=self.repos.get(repo, known_files(repo)))
+
+
+def known_files(repo: str) -> tuple[Listed, ...]:
+    files = [file for file in shipped().files if file.repo == repo]
+    draft = Listed(path="eagle3-gpt-oss-20b-Q8_0.gguf", size_bytes=900_000_000)
+    return (draft, *(Listed(part.path, part.size_bytes, part.sha256) for file in files for part in file.parts))
+
+
+@pytest.fixture
+def load(tmp_path):
+    def load(request_model="auto", *, hub=None, **options) -> Catalogue:
+        options = {
+            "offline": False,
+            "refresh": False,
+            "isa": ("AVX2",),
+            "cache_dir": tmp_path,
+            "find_local": lambda file: None,
+            "now": NOW,
+            "environ": {},
+            **options,
+        }
+        return load_catalogue(request_model=request_model, list_repo=hub or FakeHub(), **options)
+
+    return load
+
+
+def test_all_repositories_are_listed_in_order_of_preference(load):
+    hub = FakeHub()
+    catalogue = load(hub=hub)
+    assert hub.asked == [known.repo for known in shipped().repos]
+    assert (catalogue.source, catalogue.as_of, catalogue.notes) == ("hub", "2026-11-01", ())
+    assert catalogue.files[0].name == f"{GGML_20B}:MXFP4"
+    assert {file.revision for file in catalogue.files} == {"c" * 40}
+    assert not any("eagle3" in file.parts[0].path for file in catalogue.files)
+    assert catalogue.weights[f"{GGML_20B}:MXFP4"].total_bytes == 12_096_558_336
+    assert catalogue.files[0].dense_bpw == 8.5
+    assert set(catalogue.specs) == {"gpt-oss-20b", "gpt-oss-120b"}
+
+
+def test_one_release_asks_only_its_repositories(load):
+    hub = FakeHub()
+    catalogue = load("120b", hub=hub)
+    assert {file.model for file in catalogue.files} == {"gpt-oss-120b"}
+    assert len(hub.asked) == 4
+
+
+def test_a_warm_cache_asks_nobody(load):
+    cold, hub = load(), FakeHub()
+    warm = load(hub=hub, now=NOW + timedelta(hours=23))
+    assert hub.asked == []
+    assert warm == replace(cold, source="cache")
+
+
+def test_after_a_day_or_on_request_the_hub_is_asked_again(load):
+    load()
+    for options in ({"now": NOW + timedelta(hours=25)}, {"refresh": True}, {"environ": {"HF_ENDPOINT": "http://x"}}):
+        hub = FakeHub()
+        load(hub=hub, **options)
+        assert len(hub.asked) == 8, options
+
+
+def test_a_stale_cache_serves_when_the_hub_is_out_of_reach(load):
+    load()
+    hub = FakeHub(failure=NetworkError("the hub cannot be reached"))
+    catalogue = load(hub=hub, now=NOW + timedelta(days=9))
+    assert catalogue.source == "cache"
+    assert catalogue.as_of == "2026-11-01"
+    assert "the hub cannot be reached: the listing of" in catalogue.notes[0]
+    # One refusal to connect is enough: the others would each wait for the same time-out.
+    assert len(hub.asked) == 1
+
+
+def test_without_a_cache_the_shipped_catalogue_serves(load):
+    for options in ({"hub": FakeHub(failure=NetworkError("no route"))}, {"offline": True}):
+        catalogue = load(**options)
+        assert catalogue.source == "shipped"
+        assert catalogue.as_of == shipped().as_of
+        assert len(catalogue.files) == len(catalogue.weights) == len(shipped().files)
+        assert len(catalogue.notes) == 1
+        assert "shipped with the launcher" in catalogue.notes[0]
+
+
+def test_offline_asks_nobody_even_to_refresh(load):
+    load()
+    hub = FakeHub()
+    catalogue = load(hub=hub, offline=True, refresh=True, now=NOW + timedelta(days=9))
+    assert hub.asked == []
+    assert catalogue.source == "cache"
+    assert catalogue.notes[0].startswith("offline: the listing of")
+
+
+def test_one_repository_that_is_gone_does_not_cost_the_others(load):
+    hub = FakeHub(failures={GGML_20B: NetworkError("404 not found", status=404)})
+    catalogue = load(hub=hub)
+    assert len(hub.asked) == 8
+    assert catalogue.source == "hub"
+    assert catalogue.notes[0].startswith(f"{GGML_20B}: 404 not found: using the catalogue that shipped")
+    assert f"{GGML_20B}:MXFP4" in catalogue.weights
+
+
+def test_a_file_that_no_recipe_knows_is_listed_without_weights(load):
+    hub = FakeHub(repos={GGML_20B: (Listed("gpt-oss-20b-IQ3_M.gguf", 11_500_000_000),)})
+    catalogue = load("20b", hub=hub)
+    file = catalogue.files[0]
+    assert (file.quant, file.dense_bpw) == ("IQ3_M", None)
+    assert file.name not in catalogue.weights
+
+
+# Local files
+
+
+def test_local_copies_are_marked_and_their_own_header_wins(load, tmp_path):
+    path = tmp_path / "here.gguf"
+    path.write_bytes(tiny_file())
+    calls = []
+
+    def find(file):
+        calls.append(file.name)
+        return path if file.name == f"{GGML_20B}:MXFP4" else None
+
+    catalogue = load("20b", find_local=find)
+    file = catalogue.files[0]
+    assert file.local_path == path
+    assert catalogue.weights[file.name].basis == "header"
+    assert catalogue.specs["gpt-oss-20b"].n_layer == 3
+    assert len(calls) == len(catalogue.files)
+    path.unlink()  # the header was kept: another look needs neither the file nor the hub
+    assert load("20b", find_local=find).weights[file.name] == catalogue.weights[file.name]
+
+
+def test_a_damaged_local_copy_is_said_and_not_used(load, tmp_path):
+    path = tmp_path / "cut.gguf"
+    path.write_bytes(tiny_file()[:-100])
+    catalogue = load("20b", find_local=lambda file: path if file.name == f"{GGML_20B}:MXFP4" else None)
+    assert catalogue.files[0].local_path is None
+    assert catalogue.weights[catalogue.files[0].name].basis == "catalogue"
+    assert "truncated" in catalogue.notes[0]
+
+
+# Named repositories, quants and paths
+
+
+def test_a_quant_of_a_repository_by_any_case(load):
+    hub = FakeHub()
+    catalogue = load("unsloth/gpt-oss-20b-GGUF:ud-q4_k_xl", hub=hub)
+    assert hub.asked == ["unsloth/gpt-oss-20b-GGUF"]
+    assert [file.quant for file in catalogue.files] == ["UD-Q4_K_XL"]
+    assert [file.quant for file in load("20b", request_quant="f16").files] == ["F16"]
+
+
+@pytest.mark.parametrize(
+    ("model", "quant", "hint"),
+    [
+        ("unsloth/gpt-oss-20b-GGUF:Q4KM", None, "gpt-oss plan --model unsloth/gpt-oss-20b-GGUF:Q4_K_M"),
+        ("20b", "Q4KM", "gpt-oss plan --model 20b --quant Q4_K_M"),
+    ],
+)
+def test_an_unknown_quant_suggests_the_nearest(load, model, quant, hint):
+    with pytest.raises(UsageError, match="no quant 'Q4KM'") as caught:
+        load(model, request_quant=quant)
+    assert caught.value.hint == hint
+    assert "F16" in caught.value.details[0]
+
+
+def test_an_unknown_model(load):
+    with pytest.raises(UsageError, match="did you mean 120b"):
+        load("12b")
+
+
+def test_a_repository_of_another_model_by_name(load):
+    hub = FakeHub(repos={"x/y": (Listed("tiny-Q8_0.gguf", len(tiny_file()), "a" * 64), Listed("mmproj-F16.gguf", 9))})
+    opened = []
+
+    @contextmanager
+    def open_remote(repo, path, *, revision):
+        opened.append((repo, path, revision))
+        yield io.BytesIO(tiny_file())
+
+    catalogue = load("x/y:Q8_0", hub=hub, open_remote=open_remote)
+    assert opened == [("x/y", "tiny-Q8_0.gguf", "c" * 40)]
+    (file,) = catalogue.files
+    assert catalogue.weights[file.name].basis == "header"
+    assert catalogue.specs["tiny"].n_layer == 3
+    load("x/y:Q8_0", hub=hub, open_remote=open_remote)
+    assert len(opened) == 1
+    # Nothing may be read: it is listed, and cannot be planned for.
+    assert load("x/y", hub=FakeHub(repos={"x/y": (Listed("other-Q8_0.gguf", 5),)}), refresh=True).weights == {}
+
+
+def test_a_repository_without_models(load):
+    with pytest.raises(UsageError, match="no GGUF model is in x/y"):
+        load("x/y", hub=FakeHub(repos={"x/y": (Listed("model.safetensors", 5),)}))
+
+
+def test_a_repository_that_nothing_is_known_of(load):
+    with pytest.raises(NetworkError, match="offline"):
+        load("x/y", offline=True)
+    with pytest.raises(NetworkError, match="404"):
+        load("x/y", hub=FakeHub(failure=NetworkError("404", status=404)))
+
+
+def test_a_path(load, tmp_path):
+    path = tmp_path / "tiny-Q8_0.gguf"
+    path.write_bytes(tiny_file())
+    hub = FakeHub()
+    catalogue = load(str(path), hub=hub)
+    assert hub.asked == []
+    assert (catalogue.source, catalogue.files[0].name) == ("disk", str(path))
+    assert list(catalogue.weights) == [str(path)]
+    assert catalogue.specs["tiny"].n_layer == 3
+    with pytest.raises(DamagedFileError):
+        load(str(tmp_path / "none.gguf"))
+
+
+# What it costs
+
+
+WARM = """
+import sys, time
+from datetime import datetime, UTC
+from pathlib import Path
+import launcher.catalogue.load as load
+import launcher.store.local
+def refuse(repo):
+    raise AssertionError("the network was asked")
+start = time.process_time()
+catalogue = load.load_catalogue(
+    request_model="auto", offline=False, refresh=False, isa=("AVX2",), cache_dir=Path(sys.argv[1]), list_repo=refuse,
+    now=datetime(2026, 11, 1, 13, tzinfo=UTC), environ={"HF_HUB_CACHE": sys.argv[1]},
+)
+print(time.process_time() - start, len(catalogue.files), catalogue.source)
+heavy = {"huggingface_hub", "httpx", "numpy", "llama_cpp", "rich", "psutil", "jinja2"} & set(sys.modules)
+sys.exit(f"imported {heavy}" if heavy else 0)
+"""
+
+
+def test_a_warm_load_is_cheap_and_imports_nothing_heavy(load, tmp_path):
+    load()
+    src = Path(__file__).parent.parent.parent / "src"
+    done = subprocess.run(
+        [sys.executable, "-c", WARM, str(tmp_path)],
+        capture_output=True, text=True, check=False, env={"PYTHONPATH": str(src)}, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    cpu_s, n_files, source = done.stdout.split()
+    assert int(n_files) == len(shipped().files)
+    assert source == "cache"
+    assert float(cpu_s) < 0.5  # 0.05 s on an idle core; the bound is for a busy one
