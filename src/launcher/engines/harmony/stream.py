@@ -224,7 +224,7 @@ class HarmonyParser:
             self._open_text("A message header ended without <|message|>")
             self._close(cut=cut)
         elif kind == "call" and header.function is not None:
-            self._out.note(f"A call of {header.function} ended without arguments.")
+            self._out.note(f"A call of {header.function} ended without arguments ({quote(stated)}).")
             self._out.call(header.function, "")
         elif stated.strip() != "assistant":
             self._out.note(f"A message header ended without a message: {quote(stated)}.")
