@@ -6,13 +6,14 @@ router of zeros always picks the same experts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from launcher.catalogue.ggml_types import TYPES_BY_NAME, n_elements
 from launcher.catalogue.gguf import TensorInfo
 
-_TILE_BYTES = 32 * 1024**2
+TILE_BYTES = 32 * 1024**2
+"""Beyond the caches, so that repeating it does not flatter the speed; small enough to make in a moment."""
 _HALF_SCALES: dict[str, tuple[int, ...]] = {
     "q4_0": (0,),
     "q4_1": (0, 2),
@@ -50,14 +51,15 @@ _MXFP4_SCALES = (118, 122)
 class RandomFill:
     """Gives every tensor plausible values by repeating one random tile for each type. Needs numpy."""
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, tile_bytes: int = TILE_BYTES) -> None:
         import numpy as np
 
         self._np = np
+        self._tile_bytes = tile_bytes
         self._rng = np.random.default_rng(seed)
         self._tiles: dict[str, memoryview] = {}
 
-    def __call__(self, tensor: TensorInfo) -> Sequence[bytes | memoryview] | Iterator[memoryview]:
+    def __call__(self, tensor: TensorInfo) -> Iterable[bytes | memoryview]:
         """The bytes of one tensor, in chunks."""
         if tensor.type == "f32":
             return [self._floats(tensor)]
@@ -83,7 +85,7 @@ class RandomFill:
     def _tile(self, type_name: str) -> memoryview:
         np = self._np
         size = TYPES_BY_NAME[type_name].type_size
-        n_blocks = _TILE_BYTES // size
+        n_blocks = self._tile_bytes // size
         if type_name in ("f16", "bf16"):
             values = self._rng.standard_normal(n_blocks, dtype=np.float32) * np.float32(0.02)
             halves = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,7 @@ def header_bytes(
     return header + b"\0" * (-len(header) % alignment) if tensors else header
 
 
-FillTensor = Callable[[TensorInfo], Sequence[bytes | memoryview]]
+FillTensor = Callable[[TensorInfo], Iterable[bytes | memoryview]]
 """Gives a tensor's bytes in chunks; together they are as long as the tensor."""
 
 

@@ -2,12 +2,17 @@
 
 import sys
 from dataclasses import replace
+from functools import cache
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "scripts"))
 
-from gguf_writer import header_bytes
+import gguf_vocab
+import make_gguf
+from gguf_fill import RandomFill
+from gguf_writer import Typed, encode_string, encode_tensor, encode_value, header_bytes, write_gguf, write_split
 from make_gguf import hyperparameters
 
 from launcher.catalogue.recipes import Recipe, model_tensors
@@ -15,9 +20,31 @@ from launcher.catalogue.shipped import Shipped, read_shipped
 from launcher.catalogue.types import ModelSpec
 from launcher.configs import configs_dir
 
+__all__ = [
+    "NATIVE",
+    "RandomFill",
+    "ShortReads",
+    "Typed",
+    "encode_string",
+    "encode_tensor",
+    "encode_value",
+    "gguf_vocab",
+    "header_bytes",
+    "make_gguf",
+    "shipped",
+    "spec",
+    "tiny_file",
+    "tiny_header",
+    "tiny_metadata",
+    "tiny_spec",
+    "write_gguf",
+    "write_split",
+]
+
 NATIVE = Recipe(token_embd="q8_0", output="q8_0", attn_q="q8_0", attn_k="q8_0", attn_v="q8_0", attn_output="q8_0")
 
 
+@cache
 def shipped() -> Shipped:
     return read_shipped(configs_dir())
 
@@ -26,7 +53,7 @@ def spec(model: str = "gpt-oss-20b") -> ModelSpec:
     return shipped().models[model]
 
 
-def tiny_spec(**changes) -> ModelSpec:
+def tiny_spec(**changes: Any) -> ModelSpec:
     tiny = replace(
         spec(),
         id="tiny",
@@ -46,18 +73,18 @@ def tiny_spec(**changes) -> ModelSpec:
     return replace(tiny, **changes)
 
 
-def tiny_metadata(model: ModelSpec, **more) -> dict:
+def tiny_metadata(model: ModelSpec) -> dict[str, Any]:
     keys = hyperparameters(model)
     keys["tokenizer.ggml.tokens"] = [f"t{i}" for i in range(model.n_vocab)]
-    return {**keys, **{key.replace("__", "."): value for key, value in more.items()}}
+    return keys
 
 
-def tiny_header(**changes) -> bytes:
+def tiny_header(**changes: Any) -> bytes:
     model = tiny_spec(**changes)
     return header_bytes(tiny_metadata(model), model_tensors(model, NATIVE))
 
 
-def tiny_file(**changes) -> bytes:
+def tiny_file(**changes: Any) -> bytes:
     model = tiny_spec(**changes)
     tensors = model_tensors(model, NATIVE)
     return header_bytes(tiny_metadata(model), tensors) + b"\1" * (tensors[-1].offset + tensors[-1].n_bytes)
@@ -69,15 +96,12 @@ class ShortReads(BytesIO):
     def __init__(self, data: bytes, step: int = 7) -> None:
         super().__init__(data)
         self._step = step
-        self.most = 0
 
-    def read(self, size=-1):
-        data = super().read(min(size, self._step) if size >= 0 else self._step)
-        self.most = max(self.most, self.tell())
-        return data
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(self._step if size is None or size < 0 else min(size, self._step))
 
-    def seekable(self):
+    def seekable(self) -> bool:
         return False
 
-    def seek(self, *args):
+    def seek(self, *_args: int) -> int:
         raise OSError("not seekable")

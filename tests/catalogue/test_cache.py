@@ -36,7 +36,7 @@ def only_file(folder: Path) -> Path:
     return found
 
 
-def test_a_listing_comes_back(tmp_path):
+def test_a_listing_comes_back(tmp_path: Path) -> None:
     assert read_listing(tmp_path, HUB, "a/b") is None
     write_listing(tmp_path, LISTING)
     assert read_listing(tmp_path, HUB, "a/b") == LISTING
@@ -45,7 +45,7 @@ def test_a_listing_comes_back(tmp_path):
 
 
 @pytest.mark.parametrize("data", DAMAGE)
-def test_a_damaged_listing_is_none(tmp_path, data):
+def test_a_damaged_listing_is_none(tmp_path: Path, data: bytes) -> None:
     write_listing(tmp_path, LISTING)
     only_file(tmp_path).write_bytes(data)
     assert read_listing(tmp_path, HUB, "a/b") is None
@@ -61,17 +61,17 @@ def test_a_damaged_listing_is_none(tmp_path, data):
         ("yesterday", None),
     ],
 )
-def test_the_age_of_a_listing(fetched_at, age_s):
+def test_the_age_of_a_listing(fetched_at: str, age_s: float | None) -> None:
     listing = CachedListing(schema=1, endpoint="", repo="", commit="", fetched_at=fetched_at, files=())
     assert listing.age_s(NOW) == age_s
 
 
-def file(*, sha256=None, revision="c0", repo="a/b") -> ModelFile:
+def file(*, sha256: str | None = None, revision: str | None = "c0", repo: str = "a/b") -> ModelFile:
     part = FilePart(path="x.gguf", size_bytes=5, sha256=sha256)
     return ModelFile(model="m", quant="q", repo=repo, revision=revision, parts=(part,), dense_bpw=None)
 
 
-def test_a_header_is_kept_by_content_or_by_commit():
+def test_a_header_is_kept_by_content_or_by_commit() -> None:
     assert header_key(file(sha256="ab")) == header_key(file(sha256="ab", repo="c/d", revision="c1"))
     assert header_key(file(sha256="ab")) != header_key(file(sha256="ac"))
     assert header_key(file()) != header_key(file(revision="c1"))
@@ -80,7 +80,7 @@ def test_a_header_is_kept_by_content_or_by_commit():
     assert header_key(file(revision=None)) is None
 
 
-def test_a_header_comes_back(tmp_path):
+def test_a_header_comes_back(tmp_path: Path) -> None:
     table = TensorTable(spec=tiny_spec(), tensors=model_tensors(tiny_spec(), NATIVE))
     write_table(tmp_path, "key", table)
     found = read_table(tmp_path, "key")
@@ -96,18 +96,18 @@ def test_a_header_comes_back(tmp_path):
     "data",
     [*DAMAGE, b'{"schema": 1, "spec": {}, "tensors": []}', b'{"schema": 1, "tensors": [["a", [33], "q8_0"]]}'],
 )
-def test_a_damaged_header_is_none(tmp_path, data):
+def test_a_damaged_header_is_none(tmp_path: Path, data: bytes) -> None:
     write_table(tmp_path, "key", TensorTable(spec=tiny_spec(), tensors=()))
     only_file(tmp_path).write_bytes(data)
     assert read_table(tmp_path, "key") is None
 
 
-def test_a_cache_that_cannot_be_written_is_let_be(tmp_path):
+def test_a_cache_that_cannot_be_written_is_let_be(tmp_path: Path) -> None:
     (tmp_path / "listings").write_text("a file where the folder should be")
     write_listing(tmp_path, LISTING)
     assert read_listing(tmp_path, HUB, "a/b") is None
 
 
-def test_nothing_half_written_stays_behind(tmp_path):
+def test_nothing_half_written_stays_behind(tmp_path: Path) -> None:
     write_listing(tmp_path, LISTING)
     assert json.loads(only_file(tmp_path).read_text())["commit"] == "c0"

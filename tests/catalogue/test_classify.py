@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -15,7 +16,9 @@ class Listed:
     sha256: str | None = None
 
 
-def names(*paths: str, repo: str = "someone/gpt-oss-GGUF", releases_only: bool = True):
+def names(
+    *paths: str, repo: str = "someone/gpt-oss-GGUF", releases_only: bool = True
+) -> tuple[list[tuple[str, str, int]], tuple[str, ...]]:
     found = classify([Listed(path) for path in paths], repo=repo, revision="c0", releases_only=releases_only)
     return [(file.model, file.quant, len(file.parts)) for file in found.files], found.notes
 
@@ -36,7 +39,7 @@ def names(*paths: str, repo: str = "someone/gpt-oss-GGUF", releases_only: bool =
         ("Q8_0/model.gguf", None),
     ],
 )
-def test_the_label_is_what_the_file_name_spells(path, label):
+def test_the_label_is_what_the_file_name_spells(path: str, label: str | None) -> None:
     assert quant_label(path) == label
 
 
@@ -54,7 +57,7 @@ def test_the_label_is_what_the_file_name_spells(path, label):
         ("llama-3-8b-Q4_0.gguf", "someone/llama", None),
     ],
 )
-def test_which_release(path, repo, model):
+def test_which_release(path: str, repo: str, model: str | None) -> None:
     assert release_of(path, repo) == model
 
 
@@ -75,13 +78,13 @@ def test_which_release(path, repo, model):
         "README.md",
     ],
 )
-def test_what_is_no_candidate(path):
+def test_what_is_no_candidate(path: str) -> None:
     # Regression kept out: a picker by label takes the 0.9 GB draft head `eagle3-...-Q8_0` for the model.
     found, _ = names("gpt-oss-20b-MXFP4.gguf", path)
     assert found == [("gpt-oss-20b", "MXFP4", 1)]
 
 
-def test_parts_are_one_model_in_order():
+def test_parts_are_one_model_in_order() -> None:
     paths = [f"Q8_0/gpt-oss-120b-Q8_0-0000{i}-of-00003.gguf" for i in (3, 1, 2)]
     found = classify([Listed(path, 10) for path in paths], repo="u/r", revision="c0").files
     assert [part.path for part in found[0].parts] == sorted(paths)
@@ -90,20 +93,20 @@ def test_parts_are_one_model_in_order():
 
 
 @pytest.mark.parametrize("present", [(1,), (2,), (1, 3), (0, 1), (1, 2, 4)])
-def test_incomplete_parts_are_left_out_with_a_note(present):
+def test_incomplete_parts_are_left_out_with_a_note(present: tuple[int, ...]) -> None:
     found, notes = names(*(f"gpt-oss-120b-F16-{i:05d}-of-00003.gguf" for i in present))
     assert found == []
     assert "parts missing" in notes[0]
 
 
-def test_of_two_spellings_the_single_file_stays():
+def test_of_two_spellings_the_single_file_stays() -> None:
     single, split = "gpt-oss-120b-MXFP4.gguf", [f"gpt-oss-120b-mxfp4-0000{i}-of-00002.gguf" for i in (1, 2)]
     found, notes = names(single, *split)
     assert found == [("gpt-oss-120b", "MXFP4", 1)]
     assert "left out beside" in notes[0]
 
 
-def test_two_releases_in_one_repository_get_names_that_tell_them_apart():
+def test_two_releases_in_one_repository_get_names_that_tell_them_apart() -> None:
     found = classify(
         [Listed("gpt-oss-20b-MXFP4.gguf"), Listed("gpt-oss-120b-MXFP4.gguf")], repo="u/r", revision=None
     ).files
@@ -111,7 +114,7 @@ def test_two_releases_in_one_repository_get_names_that_tell_them_apart():
     assert {file.name for file in found} == {"u/r:gpt-oss-20b-MXFP4", "u/r:gpt-oss-120b-MXFP4"}
 
 
-def test_any_model_of_a_repository_that_was_named():
+def test_any_model_of_a_repository_that_was_named() -> None:
     found, _ = names("Llama-3.2-1B-Q4_K_M.gguf", "mmproj-F16.gguf", repo="x/y", releases_only=False)
     assert found == [("Llama-3.2-1B", "Q4_K_M", 1)]
     found, _ = names("gpt-oss-safeguard-20b-Q4_K_M.gguf", repo="x/y", releases_only=False)
@@ -120,7 +123,7 @@ def test_any_model_of_a_repository_that_was_named():
     assert found == [("model", "model", 1)]
 
 
-def test_every_file_that_is_known_is_classified():
+def test_every_file_that_is_known_is_classified() -> None:
     catalogue = shipped()
     for repo in catalogue.repos:
         files = [file for file in catalogue.files if file.repo == repo.repo]
@@ -134,7 +137,7 @@ KNOWN = [part.path for file in shipped().files for part in file.parts if len(fil
 
 
 @given(st.sampled_from(KNOWN), st.sampled_from([str.lower, str.upper]))
-def test_case_changes_neither_model_nor_label(path, spell):
+def test_case_changes_neither_model_nor_label(path: str, spell: Callable[[str], str]) -> None:
     (file,) = classify([Listed(path)], repo="a/gpt-oss", revision=None).files
     (respelled,) = classify([Listed(spell(path))], repo="a/gpt-oss", revision=None).files
     assert respelled.model == file.model
@@ -143,13 +146,13 @@ def test_case_changes_neither_model_nor_label(path, spell):
 
 
 @given(st.lists(st.text(max_size=40).map(lambda name: name + ".gguf"), max_size=8, unique=True), st.booleans())
-def test_any_names_at_all(paths, releases_only):
+def test_any_names_at_all(paths: list[str], releases_only: bool) -> None:
     found = classify([Listed(path) for path in paths], repo="a/b", revision=None, releases_only=releases_only)
     assert len({file.name.upper() for file in found.files}) == len(found.files)
     assert all(file.parts and file.model and file.quant for file in found.files)
 
 
-def test_labels_that_say_how_dense_a_file_is():
+def test_labels_that_say_how_dense_a_file_is() -> None:
     found = classify([Listed("gpt-oss-20b-bf16.gguf"), Listed("gpt-oss-20b-Q3_K_L.gguf")], repo="u/r", revision=None)
     assert [(file.quant, file.dense_bpw) for file in found.files] == [("bf16", 16.0), ("Q3_K_L", None)]
     assert UNIFORM_BPW["MXFP4"] == UNIFORM_BPW["Q8_0"]

@@ -21,7 +21,7 @@ def ggml_base() -> ctypes.CDLL:
     return ggml
 
 
-def test_the_table_is_the_installed_engines():
+def test_the_table_is_the_installed_engines() -> None:
     ggml = ggml_base()
     for ggml_type in TYPES_BY_ID.values():
         assert ggml.ggml_type_name(ggml_type.id) == ggml_type.name.encode()
@@ -33,11 +33,11 @@ def test_the_table_is_the_installed_engines():
 
 
 @pytest.mark.parametrize(("name", "bits"), [("f32", 32), ("bf16", 16), ("q8_0", 8.5), ("q4_K", 4.5), ("mxfp4", 4.25)])
-def test_bits_per_weight(name, bits):
+def test_bits_per_weight(name: str, bits: float) -> None:
     assert TYPES_BY_NAME[name].bits_per_weight == bits
 
 
-def test_tensor_bytes():
+def test_tensor_bytes() -> None:
     assert tensor_bytes("q8_0", (2880, 201_088)) == 615_329_280
     assert tensor_bytes("mxfp4", (2880, 2880, 32)) * 3 == 423_014_400
     assert tensor_bytes("f32", ()) == 4
@@ -45,6 +45,6 @@ def test_tensor_bytes():
 
 
 @pytest.mark.parametrize(("name", "shape"), [("q4_2", (32,)), ("q8_0", (33, 32)), ("q4_K", (2880, 4096))])
-def test_tensors_that_cannot_be(name, shape):
+def test_tensors_that_cannot_be(name: str, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"unknown ggml type|not whole blocks"):
         tensor_bytes(name, shape)

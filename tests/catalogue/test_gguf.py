@@ -2,6 +2,8 @@ import math
 import struct
 import time
 from io import BytesIO
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,14 +22,25 @@ from launcher.catalogue.gguf import (
     merge_parts,
     read_header,
 )
-from launcher.catalogue.recipes import lay_out, model_tensors
+from launcher.catalogue.recipes import Row, lay_out, model_tensors
 from launcher.errors import DamagedFileError
-from tests.catalogue.builders import NATIVE, ShortReads, tiny_file, tiny_header, tiny_metadata, tiny_spec
+from tests.catalogue.builders import (
+    NATIVE,
+    ShortReads,
+    Typed,
+    encode_string,
+    encode_tensor,
+    encode_value,
+    header_bytes,
+    tiny_file,
+    tiny_header,
+    tiny_metadata,
+    tiny_spec,
+    write_split,
+)
 
-from gguf_writer import Typed, encode_string, encode_tensor, encode_value, header_bytes, write_split  # isort: skip
 
-
-def read(data: bytes, **options) -> GgufHeader:
+def read(data: bytes, **options: Any) -> GgufHeader:
     options.setdefault("size_bytes", len(data))
     return read_header(BytesIO(data), **options)
 
@@ -51,7 +64,7 @@ INTEGERS = {
 }
 
 
-def scalars(kind: str) -> st.SearchStrategy:
+def scalars(kind: str) -> st.SearchStrategy[Any]:
     if kind in INTEGERS:
         return st.integers(*INTEGERS[kind])
     return {
@@ -70,7 +83,7 @@ KEYS = st.text(min_size=1, max_size=20).filter(lambda key: key != "general.align
 
 
 @st.composite
-def rows(draw):
+def rows(draw: st.DrawFn) -> Row:
     kind = draw(st.sampled_from(sorted(TYPES_BY_NAME)))
     blocks = draw(st.integers(0, 3))
     shape = (blocks * TYPES_BY_NAME[kind].block_size, *draw(st.lists(st.integers(0, 5), max_size=3)))
@@ -78,16 +91,16 @@ def rows(draw):
     return name, shape, kind
 
 
-def same(read_value, written: Typed) -> bool:
+def same(read_value: Any, written: Typed) -> bool:
     if written.type == "string" and isinstance(written.value, list):
-        return read_value == ArraySummary(type="string", length=len(written.value))
+        return bool(read_value == ArraySummary(type="string", length=len(written.value)))
     if isinstance(written.value, list):
         return len(read_value) == len(written.value) and all(map(same_scalar, read_value, written.value))
     return same_scalar(read_value, written.value)
 
 
-def same_scalar(one, other) -> bool:
-    return one == other or (isinstance(one, float) and math.isnan(one) and math.isnan(other))
+def same_scalar(one: Any, other: Any) -> bool:
+    return bool(one == other) or (isinstance(one, float) and math.isnan(one) and math.isnan(other))
 
 
 @given(
@@ -97,7 +110,7 @@ def same_scalar(one, other) -> bool:
     step=st.integers(1, 64),
 )
 @settings(max_examples=80, deadline=None)
-def test_a_written_header_reads_back(metadata, table, version, step):
+def test_a_written_header_reads_back(metadata: dict[str, Typed], table: list[Row], version: int, step: int) -> None:
     tensors = lay_out(table)
     data = header_bytes(metadata, tensors, version=version)
     for size_bytes in (len(data), None):
@@ -109,7 +122,7 @@ def test_a_written_header_reads_back(metadata, table, version, step):
         assert header.data_offset == len(data)
 
 
-def test_arrays_are_summed_up_unless_they_are_wanted():
+def test_arrays_are_summed_up_unless_they_are_wanted() -> None:
     numbers = list(range(5000))
     metadata = {"words": ["a", "bc", ""], "many": Typed("int32", numbers), "few": Typed("int32", [1, 2])}
     data = header_bytes(metadata, ())
@@ -123,12 +136,12 @@ def test_arrays_are_summed_up_unless_they_are_wanted():
     assert kept["many"] == tuple(numbers)
 
 
-def test_strings_longer_than_the_reading_window_are_walked_over():
+def test_strings_longer_than_the_reading_window_are_walked_over() -> None:
     data = header_bytes({"long": ["x" * 3_000_000, "y", "z" * 1_500_000], "after": 7}, ())
     assert read(data).metadata["after"] == 7
 
 
-def test_alignment_moves_the_data():
+def test_alignment_moves_the_data() -> None:
     tensors = (TensorInfo("a", (4,), "f32", 0, 16), TensorInfo("b", (4,), "f32", 128, 16))
     data = header_bytes({"general.alignment": 128}, tensors, alignment=128)
     header = read(data)
@@ -137,7 +150,7 @@ def test_alignment_moves_the_data():
     assert header.min_file_bytes == header.data_offset + 144
 
 
-def test_text_that_is_not_utf8_is_kept_apart():
+def test_text_that_is_not_utf8_is_kept_apart() -> None:
     data = raw(
         encode_string(b"\xff"),
         encode_value("one"),
@@ -148,7 +161,7 @@ def test_text_that_is_not_utf8_is_kept_apart():
     assert read(data).metadata == {"\\xff": "one", "\\xfe": "\\xc3"}
 
 
-def test_a_vocabulary_of_real_size_is_read_in_a_fraction_of_a_second():
+def test_a_vocabulary_of_real_size_is_read_in_a_fraction_of_a_second() -> None:
     words = [f"word{i:06d}" for i in range(201_088)]
     merges = [f"wo{i:06d} rd" for i in range(446_189)]
     data = header_bytes({"tokens": words, "merges": merges, "types": Typed("int32", [1] * 201_088)}, ())
@@ -192,7 +205,7 @@ def test_a_vocabulary_of_real_size_is_read_in_a_fraction_of_a_second():
         (raw(encode_string("general.alignment"), encode_value("32"), n_kv=1), "uint32"),
     ],
 )
-def test_refused_headers(data, message):
+def test_refused_headers(data: bytes, message: str) -> None:
     with pytest.raises(DamagedFileError, match=message):
         read(data)
 
@@ -223,18 +236,18 @@ F32 = row("a", (4,), 0, 0)
         ([row("a", (4,), 0, 8)], "expected at 0"),
     ],
 )
-def test_refused_tensor_tables(tensors, message):
+def test_refused_tensor_tables(tensors: list[bytes], message: str) -> None:
     with pytest.raises(DamagedFileError, match=message):
         read(raw(*tensors, bytes(64), n_tensors=len(tensors)))
 
 
-def test_a_count_is_bounded_before_anything_is_made_of_it_when_the_size_is_unknown():
+def test_a_count_is_bounded_before_anything_is_made_of_it_when_the_size_is_unknown() -> None:
     endless = raw(encode_string("k"), struct.pack("<IIQ", 9, 8, 2**24), n_kv=1)
 
     class Endless(BytesIO):
         read_bytes = 0
 
-        def read(self, size=-1):
+        def read(self, size: int | None = -1, /) -> bytes:
             data = super().read(size) or struct.pack("<Q", 2**40) * 16
             self.read_bytes += len(data)
             return data
@@ -245,7 +258,7 @@ def test_a_count_is_bounded_before_anything_is_made_of_it_when_the_size_is_unkno
     assert stream.read_bytes < 4096
 
 
-def test_a_string_that_is_longer_than_the_file_is_a_truncation():
+def test_a_string_that_is_longer_than_the_file_is_a_truncation() -> None:
     data = raw(encode_string("k"), struct.pack("<IQ", 8, 15_000_000), bytes(40), n_kv=1)
     with pytest.raises(DamagedFileError, match=f"truncated: {len(data)} bytes, its header says more"):
         read(data)
@@ -267,12 +280,12 @@ def survives(data: bytes, size_bytes: int | None) -> GgufHeader | None:
 
 @given(data=st.binary(max_size=300), size_known=st.booleans(), magic=st.booleans())
 @settings(max_examples=300, deadline=None)
-def test_arbitrary_bytes(data, size_known, magic):
+def test_arbitrary_bytes(data: bytes, size_known: bool, magic: bool) -> None:
     whole = b"GGUF\3\0\0\0" + data if magic else data
     survives(whole, len(whole) if size_known else None)
 
 
-def test_every_truncation_is_told_apart_from_a_whole_header():
+def test_every_truncation_is_told_apart_from_a_whole_header() -> None:
     whole = read(SMALL)
     table_ends = len(SMALL.rstrip(b"\0"))
     for length in range(len(SMALL)):
@@ -289,7 +302,7 @@ def test_every_truncation_is_told_apart_from_a_whole_header():
 
 @given(st.lists(st.tuples(st.integers(0, len(SMALL) - 1), st.integers(0, 255)), min_size=1, max_size=4))
 @settings(max_examples=400, deadline=None)
-def test_flipped_bytes(flips):
+def test_flipped_bytes(flips: list[tuple[int, int]]) -> None:
     data = bytearray(SMALL)
     for position, value in flips:
         data[position] = value
@@ -299,7 +312,7 @@ def test_flipped_bytes(flips):
 
 @given(st.integers(0, len(SMALL) - 9), st.sampled_from([2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**63, 2**64 - 1]))
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_huge_numbers_anywhere_take_no_memory(position, number):
+def test_huge_numbers_anywhere_take_no_memory(position: int, number: int) -> None:
     data = SMALL[:position] + struct.pack("<Q", number) + SMALL[position + 8 :]
     survives(data, len(data))
     survives(data, None)
@@ -308,7 +321,7 @@ def test_huge_numbers_anywhere_take_no_memory(position, number):
 # Whole files and parts
 
 
-def test_a_whole_file_is_complete_and_one_byte_less_is_not():
+def test_a_whole_file_is_complete_and_one_byte_less_is_not() -> None:
     data = tiny_file()
     header = read(data)
     check_complete(header, len(data))
@@ -316,16 +329,20 @@ def test_a_whole_file_is_complete_and_one_byte_less_is_not():
         check_complete(header, len(data) - 1, path="x.gguf")
 
 
-def parts_of(tmp_path, n_parts=3, **options):
+def parts_of(tmp_path: Path, n_parts: int = 3, *, metadata_first: bool = False) -> list[GgufHeader]:
     model = tiny_spec()
     paths = write_split(
-        tmp_path / "tiny.gguf", tiny_metadata(model), model_tensors(model, NATIVE), n_parts=n_parts, **options
+        tmp_path / "tiny.gguf",
+        tiny_metadata(model),
+        model_tensors(model, NATIVE),
+        n_parts=n_parts,
+        metadata_first=metadata_first,
     )
     return [read(path.read_bytes()) for path in paths]
 
 
 @pytest.mark.parametrize("metadata_first", [False, True])
-def test_parts_are_merged_in_order(tmp_path, metadata_first):
+def test_parts_are_merged_in_order(tmp_path: Path, metadata_first: bool) -> None:
     headers = parts_of(tmp_path, metadata_first=metadata_first)
     merged = merge_parts(headers)
     whole = model_tensors(tiny_spec(), NATIVE)
@@ -334,7 +351,7 @@ def test_parts_are_merged_in_order(tmp_path, metadata_first):
     assert (len(headers[0].tensors) == 0) == metadata_first
 
 
-def test_parts_that_do_not_belong_together_are_refused(tmp_path):
+def test_parts_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     one, two, three = parts_of(tmp_path)
     with pytest.raises(DamagedFileError, match="3 parts, 2 are here"):
         merge_parts([one, two])
@@ -344,7 +361,7 @@ def test_parts_that_do_not_belong_together_are_refused(tmp_path):
         merge_parts([one, two, read(tiny_header())])
 
 
-def test_parts_with_a_tensor_twice_or_too_few_are_refused():
+def test_parts_with_a_tensor_twice_or_too_few_are_refused() -> None:
     split = {"split.count": Typed("uint16", 2), "split.tensors.count": Typed("int32", 2)}
     row = TensorInfo("a", (4,), "f32", 0, 16)
     first = read(header_bytes({**split, "split.no": Typed("uint16", 0)}, (row,)))
@@ -356,12 +373,12 @@ def test_parts_with_a_tensor_twice_or_too_few_are_refused():
         merge_parts([first, empty])
 
 
-def test_a_split_count_of_another_type_is_refused():
+def test_a_split_count_of_another_type_is_refused() -> None:
     with pytest.raises(DamagedFileError, match=r"split\.count is not a number"):
         merge_parts([read(header_bytes({"split.count": "two"}, ()))])
 
 
-def test_the_writer_of_the_table_agrees_with_the_sizes():
+def test_the_writer_of_the_table_agrees_with_the_sizes() -> None:
     for name in TYPES_BY_NAME:
         tensor = TensorInfo("t", (256, 3), name, 0, tensor_bytes(name, (256, 3)))
         assert read(raw(encode_tensor(tensor), bytes(64), n_tensors=1)).tensors == (tensor,)

@@ -1,6 +1,9 @@
 import io
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -8,9 +11,15 @@ from launcher.catalogue.headers import ensure_header, file_from_path
 from launcher.catalogue.recipes import model_tensors
 from launcher.catalogue.types import FilePart, ModelFile
 from launcher.errors import DamagedFileError, NetworkError
-from tests.catalogue.builders import NATIVE, tiny_file, tiny_header, tiny_metadata, tiny_spec
-
-from gguf_writer import header_bytes, write_split  # isort: skip
+from tests.catalogue.builders import (
+    NATIVE,
+    header_bytes,
+    tiny_file,
+    tiny_header,
+    tiny_metadata,
+    tiny_spec,
+    write_split,
+)
 
 
 class FakeHub:
@@ -21,20 +30,20 @@ class FakeHub:
         self.opened: list[tuple[str, str, str | None]] = []
 
     @contextmanager
-    def __call__(self, repo, path, *, revision):
+    def __call__(self, repo: str, path: str, *, revision: str | None) -> Iterator[BinaryIO]:
         self.opened.append((repo, path, revision))
         if path not in self.files:
             raise NetworkError("not there", status=404)
         yield io.BytesIO(self.files[path])
 
 
-def remote(files: dict[str, bytes], **changes) -> ModelFile:
+def remote(files: dict[str, bytes], **changes: Any) -> ModelFile:
     parts = tuple(FilePart(path=path, size_bytes=len(data), sha256=None) for path, data in files.items())
     file = ModelFile(model="tiny", quant="MXFP4", repo="a/b", revision="c0", parts=parts, dense_bpw=None)
     return replace(file, **changes)
 
 
-def test_a_remote_header_is_read_once_and_kept(tmp_path):
+def test_a_remote_header_is_read_once_and_kept(tmp_path: Path) -> None:
     hub = FakeHub({"x.gguf": tiny_file()})
     file = remote(hub.files)
     known = ensure_header(file, cache_dir=tmp_path, isa=("AVX2",), open_remote=hub)
@@ -50,7 +59,7 @@ def test_a_remote_header_is_read_once_and_kept(tmp_path):
     assert sum(layer.repack_bytes for layer in known.weights.layers) > 0
 
 
-def test_without_a_commit_or_hash_nothing_is_kept(tmp_path):
+def test_without_a_commit_or_hash_nothing_is_kept(tmp_path: Path) -> None:
     hub = FakeHub({"x.gguf": tiny_file()})
     for _ in range(2):
         ensure_header(remote(hub.files, revision=None), cache_dir=tmp_path, isa=(), open_remote=hub)
@@ -58,7 +67,7 @@ def test_without_a_commit_or_hash_nothing_is_kept(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_every_part_of_a_remote_model_is_read(tmp_path):
+def test_every_part_of_a_remote_model_is_read(tmp_path: Path) -> None:
     paths = write_split(
         tmp_path / "tiny.gguf",
         tiny_metadata(tiny_spec()),
@@ -72,7 +81,7 @@ def test_every_part_of_a_remote_model_is_read(tmp_path):
     assert known.weights.total_bytes == sum(tensor.n_bytes for tensor in model_tensors(tiny_spec(), NATIVE))
 
 
-def test_offline_and_not_here(tmp_path):
+def test_offline_and_not_here(tmp_path: Path) -> None:
     with pytest.raises(DamagedFileError, match="not on this disk"):
         ensure_header(remote({"x.gguf": b""}), cache_dir=tmp_path, isa=())
 
@@ -88,7 +97,7 @@ def test_offline_and_not_here(tmp_path):
         (header_bytes({}, ()), "names no architecture"),
     ],
 )
-def test_what_is_not_a_model_is_refused_and_not_kept(tmp_path, data, message):
+def test_what_is_not_a_model_is_refused_and_not_kept(tmp_path: Path, data: bytes, message: str) -> None:
     hub = FakeHub({"x.gguf": data})
     with pytest.raises(DamagedFileError, match=message) as caught:
         ensure_header(remote(hub.files), cache_dir=tmp_path, isa=(), open_remote=hub)
@@ -99,7 +108,7 @@ def test_what_is_not_a_model_is_refused_and_not_kept(tmp_path, data, message):
 # Files given by path
 
 
-def test_a_file_of_ones_own(tmp_path):
+def test_a_file_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "tiny-MXFP4.gguf"
     path.write_bytes(tiny_file())
     known = file_from_path(path, isa=())
@@ -110,7 +119,7 @@ def test_a_file_of_ones_own(tmp_path):
     assert known.spec == tiny_spec()
 
 
-def test_any_part_of_a_split_model_means_the_whole(tmp_path):
+def test_any_part_of_a_split_model_means_the_whole(tmp_path: Path) -> None:
     paths = write_split(
         tmp_path / "tiny.gguf", tiny_metadata(tiny_spec()), model_tensors(tiny_spec(), NATIVE), n_parts=2
     )
@@ -134,7 +143,7 @@ def test_any_part_of_a_split_model_means_the_whole(tmp_path):
         (b"", "is empty"),
     ],
 )
-def test_files_that_cannot_be_loaded(tmp_path, data, message):
+def test_files_that_cannot_be_loaded(tmp_path: Path, data: bytes, message: str) -> None:
     path = tmp_path / "x.gguf"
     path.write_bytes(data)
     with pytest.raises(DamagedFileError, match=message) as caught:
@@ -142,7 +151,7 @@ def test_files_that_cannot_be_loaded(tmp_path, data, message):
     assert caught.value.path == str(path)
 
 
-def test_a_missing_file_and_a_folder(tmp_path):
+def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
     with pytest.raises(DamagedFileError, match="is not in"):
         file_from_path(tmp_path / "none.gguf", isa=())
     with pytest.raises(DamagedFileError, match="folder"):

@@ -1,21 +1,23 @@
 import io
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pytest
 
 from launcher.catalogue.load import load_catalogue
-from launcher.catalogue.types import Catalogue
+from launcher.catalogue.types import Catalogue, ModelFile
 from launcher.errors import DamagedFileError, NetworkError, UsageError
 from tests.catalogue.builders import shipped, tiny_file
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 GGML_20B = "ggml-org/gpt-oss-20b-GGUF"
-NATIVE_SIZE = 12_109_566_624
+Load = Callable[..., Catalogue]
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,8 @@ def known_files(repo: str) -> tuple[Listed, ...]:
 
 
 @pytest.fixture
-def load(tmp_path):
-    def load(request_model="auto", *, hub=None, **options) -> Catalogue:
+def load(tmp_path: Path) -> Load:
+    def load(request_model: str = "auto", *, hub: FakeHub | None = None, **options: Any) -> Catalogue:
         options = {
             "offline": False,
             "refresh": False,
@@ -73,7 +75,7 @@ def load(tmp_path):
     return load
 
 
-def test_all_repositories_are_listed_in_order_of_preference(load):
+def test_all_repositories_are_listed_in_order_of_preference(load: Load) -> None:
     hub = FakeHub()
     catalogue = load(hub=hub)
     assert hub.asked == [known.repo for known in shipped().repos]
@@ -86,29 +88,34 @@ def test_all_repositories_are_listed_in_order_of_preference(load):
     assert set(catalogue.specs) == {"gpt-oss-20b", "gpt-oss-120b"}
 
 
-def test_one_release_asks_only_its_repositories(load):
+def test_one_release_asks_only_its_repositories(load: Load) -> None:
     hub = FakeHub()
     catalogue = load("120b", hub=hub)
     assert {file.model for file in catalogue.files} == {"gpt-oss-120b"}
     assert len(hub.asked) == 4
 
 
-def test_a_warm_cache_asks_nobody(load):
+def test_a_warm_cache_asks_nobody(load: Load) -> None:
     cold, hub = load(), FakeHub()
     warm = load(hub=hub, now=NOW + timedelta(hours=23))
     assert hub.asked == []
     assert warm == replace(cold, source="cache")
 
 
-def test_after_a_day_or_on_request_the_hub_is_asked_again(load):
+def test_after_a_day_or_on_request_the_hub_is_asked_again(load: Load) -> None:
     load()
-    for options in ({"now": NOW + timedelta(hours=25)}, {"refresh": True}, {"environ": {"HF_ENDPOINT": "http://x"}}):
+    later: tuple[dict[str, Any], ...] = (
+        {"now": NOW + timedelta(hours=25)},
+        {"refresh": True},
+        {"environ": {"HF_ENDPOINT": "http://x"}},
+    )
+    for options in later:
         hub = FakeHub()
         load(hub=hub, **options)
         assert len(hub.asked) == 8, options
 
 
-def test_a_stale_cache_serves_when_the_hub_is_out_of_reach(load):
+def test_a_stale_cache_serves_when_the_hub_is_out_of_reach(load: Load) -> None:
     load()
     hub = FakeHub(failure=NetworkError("the hub cannot be reached"))
     catalogue = load(hub=hub, now=NOW + timedelta(days=9))
@@ -119,8 +126,9 @@ def test_a_stale_cache_serves_when_the_hub_is_out_of_reach(load):
     assert len(hub.asked) == 1
 
 
-def test_without_a_cache_the_shipped_catalogue_serves(load):
-    for options in ({"hub": FakeHub(failure=NetworkError("no route"))}, {"offline": True}):
+def test_without_a_cache_the_shipped_catalogue_serves(load: Load) -> None:
+    ways: tuple[dict[str, Any], ...] = ({"hub": FakeHub(failure=NetworkError("no route"))}, {"offline": True})
+    for options in ways:
         catalogue = load(**options)
         assert catalogue.source == "shipped"
         assert catalogue.as_of == shipped().as_of
@@ -129,7 +137,7 @@ def test_without_a_cache_the_shipped_catalogue_serves(load):
         assert "shipped with the launcher" in catalogue.notes[0]
 
 
-def test_offline_asks_nobody_even_to_refresh(load):
+def test_offline_asks_nobody_even_to_refresh(load: Load) -> None:
     load()
     hub = FakeHub()
     catalogue = load(hub=hub, offline=True, refresh=True, now=NOW + timedelta(days=9))
@@ -138,7 +146,7 @@ def test_offline_asks_nobody_even_to_refresh(load):
     assert catalogue.notes[0].startswith("offline: the listing of")
 
 
-def test_one_repository_that_is_gone_does_not_cost_the_others(load):
+def test_one_repository_that_is_gone_does_not_cost_the_others(load: Load) -> None:
     hub = FakeHub(failures={GGML_20B: NetworkError("404 not found", status=404)})
     catalogue = load(hub=hub)
     assert len(hub.asked) == 8
@@ -147,7 +155,7 @@ def test_one_repository_that_is_gone_does_not_cost_the_others(load):
     assert f"{GGML_20B}:MXFP4" in catalogue.weights
 
 
-def test_a_file_that_no_recipe_knows_is_listed_without_weights(load):
+def test_a_file_that_no_recipe_knows_is_listed_without_weights(load: Load) -> None:
     hub = FakeHub(repos={GGML_20B: (Listed("gpt-oss-20b-IQ3_M.gguf", 11_500_000_000),)})
     catalogue = load("20b", hub=hub)
     file = catalogue.files[0]
@@ -158,12 +166,12 @@ def test_a_file_that_no_recipe_knows_is_listed_without_weights(load):
 # Local files
 
 
-def test_local_copies_are_marked_and_their_own_header_wins(load, tmp_path):
+def test_local_copies_are_marked_and_their_own_header_wins(load: Load, tmp_path: Path) -> None:
     path = tmp_path / "here.gguf"
     path.write_bytes(tiny_file())
     calls = []
 
-    def find(file):
+    def find(file: ModelFile) -> Path | None:
         calls.append(file.name)
         return path if file.name == f"{GGML_20B}:MXFP4" else None
 
@@ -177,7 +185,7 @@ def test_local_copies_are_marked_and_their_own_header_wins(load, tmp_path):
     assert load("20b", find_local=find).weights[file.name] == catalogue.weights[file.name]
 
 
-def test_a_damaged_local_copy_is_said_and_not_used(load, tmp_path):
+def test_a_damaged_local_copy_is_said_and_not_used(load: Load, tmp_path: Path) -> None:
     path = tmp_path / "cut.gguf"
     path.write_bytes(tiny_file()[:-100])
     catalogue = load("20b", find_local=lambda file: path if file.name == f"{GGML_20B}:MXFP4" else None)
@@ -189,7 +197,7 @@ def test_a_damaged_local_copy_is_said_and_not_used(load, tmp_path):
 # Named repositories, quants and paths
 
 
-def test_a_quant_of_a_repository_by_any_case(load):
+def test_a_quant_of_a_repository_by_any_case(load: Load) -> None:
     hub = FakeHub()
     catalogue = load("unsloth/gpt-oss-20b-GGUF:ud-q4_k_xl", hub=hub)
     assert hub.asked == ["unsloth/gpt-oss-20b-GGUF"]
@@ -204,24 +212,24 @@ def test_a_quant_of_a_repository_by_any_case(load):
         ("20b", "Q4KM", "gpt-oss plan --model 20b --quant Q4_K_M"),
     ],
 )
-def test_an_unknown_quant_suggests_the_nearest(load, model, quant, hint):
+def test_an_unknown_quant_suggests_the_nearest(load: Load, model: str, quant: str | None, hint: str) -> None:
     with pytest.raises(UsageError, match="no quant 'Q4KM'") as caught:
         load(model, request_quant=quant)
     assert caught.value.hint == hint
     assert "F16" in caught.value.details[0]
 
 
-def test_an_unknown_model(load):
+def test_an_unknown_model(load: Load) -> None:
     with pytest.raises(UsageError, match="did you mean 120b"):
         load("12b")
 
 
-def test_a_repository_of_another_model_by_name(load):
+def test_a_repository_of_another_model_by_name(load: Load) -> None:
     hub = FakeHub(repos={"x/y": (Listed("tiny-Q8_0.gguf", len(tiny_file()), "a" * 64), Listed("mmproj-F16.gguf", 9))})
     opened = []
 
     @contextmanager
-    def open_remote(repo, path, *, revision):
+    def open_remote(repo: str, path: str, *, revision: str | None) -> Iterator[BinaryIO]:
         opened.append((repo, path, revision))
         yield io.BytesIO(tiny_file())
 
@@ -236,19 +244,19 @@ def test_a_repository_of_another_model_by_name(load):
     assert load("x/y", hub=FakeHub(repos={"x/y": (Listed("other-Q8_0.gguf", 5),)}), refresh=True).weights == {}
 
 
-def test_a_repository_without_models(load):
+def test_a_repository_without_models(load: Load) -> None:
     with pytest.raises(UsageError, match="no GGUF model is in x/y"):
         load("x/y", hub=FakeHub(repos={"x/y": (Listed("model.safetensors", 5),)}))
 
 
-def test_a_repository_that_nothing_is_known_of(load):
+def test_a_repository_that_nothing_is_known_of(load: Load) -> None:
     with pytest.raises(NetworkError, match="offline"):
         load("x/y", offline=True)
     with pytest.raises(NetworkError, match="404"):
         load("x/y", hub=FakeHub(failure=NetworkError("404", status=404)))
 
 
-def test_a_path(load, tmp_path):
+def test_a_path(load: Load, tmp_path: Path) -> None:
     path = tmp_path / "tiny-Q8_0.gguf"
     path.write_bytes(tiny_file())
     hub = FakeHub()
@@ -268,6 +276,7 @@ WARM = """
 import sys, time
 from datetime import datetime, UTC
 from pathlib import Path
+from typing import Any, BinaryIO
 import launcher.catalogue.load as load
 import launcher.store.local
 def refuse(repo):
@@ -283,7 +292,7 @@ sys.exit(f"imported {heavy}" if heavy else 0)
 """
 
 
-def test_a_warm_load_is_cheap_and_imports_nothing_heavy(load, tmp_path):
+def test_a_warm_load_is_cheap_and_imports_nothing_heavy(load: Load, tmp_path: Path) -> None:
     load()
     src = Path(__file__).parent.parent.parent / "src"
     done = subprocess.run(

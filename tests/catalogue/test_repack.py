@@ -25,17 +25,17 @@ MATRIX = (4096, 2880)
         (NEW_ARM, {"q4_0", "iq4_nl", "mxfp4", "q8_0", "q1_0", "q4_K", "q5_K", "q6_K"}),
     ],
 )
-def test_which_types_are_repacked(isa, repacked):
+def test_which_types_are_repacked(isa: tuple[str, ...], repacked: set[str]) -> None:
     assert {name for name in TYPES_BY_NAME if repack_bytes(name, MATRIX, isa)} == repacked
 
 
-def test_the_copy_is_as_large_as_the_matrix_but_with_amx():
+def test_the_copy_is_as_large_as_the_matrix_but_with_amx() -> None:
     assert repack_bytes("mxfp4", (2880, 2880, 32), AVX2) == tensor_bytes("mxfp4", (2880, 2880, 32))
     assert repack_bytes("q8_0", (2880, 4096), AMX) == 4096 * (2880 // 32) * (34 + 4)
     assert repack_bytes("q4_K", MATRIX, AMX) == 2880 * (4096 // 256) * (144 + 4)
 
 
-def test_amx_takes_no_experts():
+def test_amx_takes_no_experts() -> None:
     assert repack_bytes("q8_0", (2880, 2880, 32), AMX) == 0
     assert repack_bytes("mxfp4", (2880, 2880, 32), AMX) > 0
 
@@ -54,9 +54,9 @@ def test_amx_takes_no_experts():
         ("q6_K", 12, ("NEON", "MATMUL_INT8"), False),
     ],
 )
-def test_rows_come_in_fours_or_eights(name, n_rows, isa, taken):
+def test_rows_come_in_fours_or_eights(name: str, n_rows: int, isa: tuple[str, ...], taken: bool) -> None:
     assert bool(repack_bytes(name, (256, n_rows), isa)) == taken
 
 
-def test_vectors_are_never_repacked():
+def test_vectors_are_never_repacked() -> None:
     assert repack_bytes("q4_0", (4096,), AVX2) == 0

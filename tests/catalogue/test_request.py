@@ -27,11 +27,11 @@ def nothing_exists(_path: Path) -> bool:
         ("~/x.GGUF", FromPath(path=Path("~/x.GGUF").expanduser())),
     ],
 )
-def test_what_model_can_say(text, request_):
+def test_what_model_can_say(text: str, request_: AnyRelease | FromRepo | FromPath) -> None:
     assert parse_request(text, exists=nothing_exists) == request_
 
 
-def test_a_file_that_exists_wins_over_a_repository_of_that_name():
+def test_a_file_that_exists_wins_over_a_repository_of_that_name() -> None:
     assert parse_request("owner/name", exists=lambda path: True) == FromPath(path=Path("owner/name"))
 
 
@@ -46,7 +46,7 @@ def test_a_file_that_exists_wins_over_a_repository_of_that_name():
         ("", None),
     ],
 )
-def test_an_unknown_model_suggests_the_nearest(text, near):
+def test_an_unknown_model_suggests_the_nearest(text: str, near: str | None) -> None:
     with pytest.raises(UsageError, match="unknown model") as caught:
         parse_request(text, exists=nothing_exists)
     hint = caught.value.hint or ""
@@ -56,7 +56,7 @@ def test_an_unknown_model_suggests_the_nearest(text, near):
 
 
 @given(st.text(max_size=60))
-def test_any_text_is_a_request_or_a_usage_error(text):
+def test_any_text_is_a_request_or_a_usage_error(text: str) -> None:
     try:
         parse_request(text, exists=nothing_exists)
     except UsageError as error:
@@ -65,7 +65,7 @@ def test_any_text_is_a_request_or_a_usage_error(text):
         pytest.fail("a `~name` without a home came out as another error")
 
 
-def test_an_unknown_quant():
+def test_an_unknown_quant() -> None:
     error = unknown_quant("q4km", ["Q4_K_M", "F16"], of_model="a/b")
     assert error.hint == "gpt-oss plan --model a/b:Q4_K_M"
     assert error.details == ("there are: F16, Q4_K_M",)
@@ -73,6 +73,6 @@ def test_an_unknown_quant():
     assert unknown_quant("zzz", [], of_model="20b").hint == "gpt-oss plan --model 20b"
 
 
-def test_suggest():
+def test_suggest() -> None:
     assert suggest("q8", ["Q8_0", "F16"]) == "Q8_0"
     assert suggest("x", []) is None

@@ -1,6 +1,8 @@
 import itertools
 import re
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -42,11 +44,12 @@ PUBLISHED = {
 }
 
 
+@cache
 def files() -> dict[str, ModelFile]:
     return {file.name: file for repo in shipped().repos for file in shipped().model_files(repo.repo)}
 
 
-def test_recipes_give_the_published_sizes_and_bits():
+def test_recipes_give_the_published_sizes_and_bits() -> None:
     totals = {f"{file.repo}:{file.quant}": file.total_bytes for file in shipped().files}
     for name, (bpw, size_bytes) in PUBLISHED.items():
         weights = BOOK.weights(files()[name])
@@ -57,12 +60,12 @@ def test_recipes_give_the_published_sizes_and_bits():
         assert size_bytes - weights.total_bytes in range(13_006_000, 13_024_000), name
 
 
-def test_every_shipped_file_can_be_planned_for():
+def test_every_shipped_file_can_be_planned_for() -> None:
     assert all(BOOK.weights(file) for file in files().values())
     assert len(files()) == len(shipped().files)
 
 
-def test_listed_totals_are_those_of_their_parts():
+def test_listed_totals_are_those_of_their_parts() -> None:
     for file in shipped().files:
         sizes = [part.size_bytes for part in file.parts]
         assert (file.size_basis == "listed") == (None not in sizes), file
@@ -71,7 +74,7 @@ def test_listed_totals_are_those_of_their_parts():
         assert (file.size_basis is None) == (file.total_bytes is None)
 
 
-def test_hashes_and_revisions_look_like_what_they_are():
+def test_hashes_and_revisions_look_like_what_they_are() -> None:
     for file in shipped().files:
         assert file.revision is None or re.fullmatch(r"[0-9a-f]{40}", file.revision)
         for part in file.parts:
@@ -89,13 +92,13 @@ def listed(quant: str, size_bytes: int | None, sha256: str | None = None, model:
     return ModelFile(model=model, quant=quant, repo="x/y", revision="c", parts=(part,), dense_bpw=None)
 
 
-def test_a_known_hash_is_enough():
+def test_a_known_hash_is_enough() -> None:
     found = BOOK.weights(listed("whatever", None, NATIVE.parts[0].sha256))
     assert found is not None
     assert found.dense_bpw == 8.5
 
 
-def test_a_label_counts_only_with_the_right_size():
+def test_a_label_counts_only_with_the_right_size() -> None:
     assert BOOK.weights(listed("MXFP4_MOE", SIZE + 900)) == BOOK.weights(NATIVE)
     assert BOOK.weights(listed("mxfp4", SIZE)) == BOOK.weights(NATIVE)
     bf16 = BOOK.weights(listed("BF16", 13_792_640_000))
@@ -105,18 +108,18 @@ def test_a_label_counts_only_with_the_right_size():
         assert BOOK.weights(file) is None
 
 
-def test_a_rebuilt_file_under_a_known_name_is_not_taken_for_the_old_one():
+def test_a_rebuilt_file_under_a_known_name_is_not_taken_for_the_old_one() -> None:
     part = replace(NATIVE.parts[0], size_bytes=SIZE + 5 * 10**7, sha256="0" * 64)
     assert BOOK.weights(replace(NATIVE, parts=(part,))) is None
     part = replace(NATIVE.parts[0], size_bytes=SIZE + 2048, sha256="0" * 64)
     assert BOOK.weights(replace(NATIVE, parts=(part,))) == BOOK.weights(NATIVE)
 
 
-def test_other_models_have_no_recipe():
+def test_other_models_have_no_recipe() -> None:
     assert BOOK.weights(listed("Q8_0", SIZE, model="llama")) is None
 
 
-def test_no_two_recipes_can_be_mixed_up_by_size():
+def test_no_two_recipes_can_be_mixed_up_by_size() -> None:
     for model in shipped().models:
         totals = sorted(
             {(w.total_bytes, w.dense_bpw) for f in files().values() if f.model == model and (w := BOOK.weights(f))}
@@ -145,13 +148,13 @@ def test_no_two_recipes_can_be_mixed_up_by_size():
         (TEXT, 'schema = 1\nas_of = ""\nrepos = []\nmodels = 3', "models: expected an object"),
     ],
 )
-def test_a_mistake_is_named(old, new, message):
+def test_a_mistake_is_named(old: str, new: str, message: str) -> None:
     assert old in TEXT
     with pytest.raises(ValueError, match=message):
         parse_shipped(TEXT.replace(old, new, 1))
 
 
-def test_an_installation_without_a_readable_catalogue(tmp_path):
+def test_an_installation_without_a_readable_catalogue(tmp_path: Path) -> None:
     with pytest.raises(DamagedFileError, match="shipped catalogue"):
         read_shipped(tmp_path)
     (tmp_path / FILE_NAME).write_bytes(b"\xff\xfe")
