@@ -18,7 +18,6 @@ SYSCTL = (
     "hw.logicalcpu",
     "hw.nperflevels",
     "hw.perflevel0.physicalcpu",
-    "iogpu.wired_limit_mb",
 )
 """One call for all; a name that this Mac does not know goes to stderr and the others are still printed."""
 SYSTEM_PROFILER = ("system_profiler", "-json", "SPDisplaysDataType")
@@ -56,12 +55,6 @@ def cpu_from_sysctl(values: Mapping[str, str], *, arch: str) -> Cpu | None:
         quota_cores=None,
         isa=(),
     )
-
-
-def wired_limit_bytes(values: Mapping[str, str]) -> int | None:
-    """RAM that the GPU may hold as set by `sysctl iogpu.wired_limit_mb`; None where it is the system's default (0)."""
-    megabytes = parse_int(values.get("iogpu.wired_limit_mb"))
-    return megabytes * 1024**2 if megabytes is not None and megabytes > 0 else None
 
 
 def parse_displays(text: str) -> tuple[SeenGpu, ...]:

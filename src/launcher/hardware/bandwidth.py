@@ -94,7 +94,7 @@ def device_bandwidth(
 ) -> Bandwidth | None:
     """Published bandwidth of a GPU, by the name that ggml gives it; None for one that the table does not list.
 
-    Some names were sold with several memories, told apart by their size (`RTX 3060 12GB`): `total_bytes` adds that word.
+    Some names were sold with several memories, told apart by size (`RTX 3060 12GB`): `total_bytes` adds that word.
     """
     words = _words(description)
     if total_bytes is not None:
