@@ -138,6 +138,9 @@ def main() -> None:
         if not Path(folder).is_dir():
             parser.error(f"no folder {folder!r} in --repo {text}")
         repos[name] = repo_of_folder(name, Path(folder))
+    for path, file in (item for repo in repos.values() for item in repo.files.items() if item[1].is_lfs):
+        # Now, as a client gives up on a listing long before 12 GB are hashed.
+        print(f"# {path} {file.sha256}", flush=True)  # noqa: T201 -- tells why it takes a while
     with loopback_hub(repos, port=given.port) as hub:
         hub.faults.bytes_per_s = given.bytes_per_s
         print(f"export HF_ENDPOINT={hub.url}", flush=True)  # noqa: T201 -- the one line that a person needs

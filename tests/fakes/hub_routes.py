@@ -170,8 +170,10 @@ class HubHandler(BaseHTTPRequestHandler):
     def _content(self, file: FakeFile, headers: dict[str, str]) -> None:
         faults = file.faults
         if faults.error_page is not None:
-            self._send(200, {"Content-Type": "text/html"}, faults.error_page, with_length=faults.error_page_length)
+            self._send(200, {"Content-Type": "text/html"}, faults.error_page, with_length=faults.with_length)
             return
+        if faults.served is not None:
+            file = FakeFile(faults.served)
         size = file.size_bytes
         start, end, status = 0, size, 200
         match = _RANGE.match(self.headers.get("Range") or "")
@@ -182,7 +184,7 @@ class HubHandler(BaseHTTPRequestHandler):
                 return
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
         headers |= {"Content-Type": "application/octet-stream", "Accept-Ranges": "bytes"}
-        self._begin(status, {**headers, "Content-Length": str(end - start)})
+        self._begin(status, {**headers, **self._framing(end - start, with_length=faults.with_length)})
         if self.command == "GET":
             self._stream(file, start, end)
 
@@ -219,11 +221,13 @@ class HubHandler(BaseHTTPRequestHandler):
         self._send(200, {"Content-Type": "application/json", **(headers or {})}, json.dumps(data).encode())
 
     def _send(self, status: int, headers: dict[str, str], body: bytes, *, with_length: bool = True) -> None:
-        self._begin(
-            status, {**headers, **({"Content-Length": str(len(body))} if with_length else {"Connection": "close"})}
-        )
+        self._begin(status, {**headers, **self._framing(len(body), with_length=with_length)})
         if self.command == "GET":
             self._write(body)
+
+    def _framing(self, n_bytes: int, *, with_length: bool) -> dict[str, str]:
+        """How the client knows where the body ends: by its length, or by the end of the connection."""
+        return {"Content-Length": str(n_bytes)} if with_length else {"Connection": "close"}
 
     def _begin(self, status: int, headers: dict[str, str]) -> None:
         self._seen.status = status

@@ -33,8 +33,10 @@ class Faults:
     bytes_per_s: float | None = None
     error_page: bytes | None = None
     """Send this with status 200 in place of the content."""
-    error_page_length: bool = True
-    """Whether the error page comes with a Content-Length."""
+    with_length: bool = True
+    """Whether content, or the error page, comes with a Content-Length."""
+    served: bytes | None = None
+    """What storage holds in place of the listed content, ranges and all."""
     ignore_range: bool = False
     hide_sha256: bool = False
     """List and serve the file as if it were a small one, which has no sha256."""

@@ -173,7 +173,7 @@ def test_a_damaged_partial_is_found_out_and_removed(hub: Hub, cache_dir: Path) -
 def test_an_error_page_is_never_saved_as_a_model(hub: Hub, cache_dir: Path, page: bytes, *, with_length: bool) -> None:
     """The old URL of a renamed file was seen to answer with 15 bytes, which other launchers kept as a model."""
     faults = hub.file(REPO, PATH).faults
-    faults.error_page, faults.error_page_length = page, with_length
+    faults.error_page, faults.with_length = page, with_length
     with pytest.raises(NetworkError, match="sent something else than") as raised:
         fetch(model_file(hub), config=config(hub, cache_dir))
     assert page[:15].decode() in raised.value.details[0]
@@ -183,7 +183,7 @@ def test_an_error_page_is_never_saved_as_a_model(hub: Hub, cache_dir: Path, page
 
 def test_a_file_that_is_longer_than_listed_is_refused(hub: Hub, cache_dir: Path) -> None:
     faults = hub.file(REPO, PATH).faults
-    faults.error_page, faults.error_page_length = gguf(700_000), False
+    faults.error_page, faults.with_length = gguf(700_000), False
     with pytest.raises(NetworkError, match="more than its 600000 bytes"):
         fetch(model_file(hub), config=config(hub, cache_dir))
     assert blobs_in(cache_dir) == []
@@ -278,6 +278,58 @@ def test_a_file_replaced_since_it_was_listed_is_not_taken_for_it(hub: Hub, cache
     with pytest.raises(NetworkError, match="has been replaced on the hub"):
         fetch(stale, config=config(hub, cache_dir))
     assert blobs_in(cache_dir) == []
+
+
+def test_storage_that_holds_a_shorter_file_than_listed(hub: Hub, cache_dir: Path) -> None:
+    """Its answer to the range is 416; the part is dropped, and the whole is refused by its length."""
+    keep_some(hub, cache_dir, 250_000)
+    hub.file(REPO, PATH).faults.served = gguf(1000)
+    with pytest.raises(NetworkError, match="1000 bytes of application/octet-stream instead of 600000"):
+        fetch(model_file(hub), config=config(hub, cache_dir), outside=Naps().outside)
+    assert [(seen.range, seen.status) for seen in hub.requests.of("cdn")] == [("bytes=250000-", 416), (None, 200)]
+    assert [part.stat().st_size for part in parts_in(cache_dir)] == [0]
+
+
+def test_storage_that_makes_us_start_over_forever_is_given_up(hub: Hub, cache_dir: Path) -> None:
+    """Each start brought bytes, so the tries were counted anew each time and never ended."""
+    faults = hub.file(REPO, PATH).faults
+    faults.served, faults.with_length = gguf(1000), False
+    naps = Naps()
+    with pytest.raises(NetworkError, match=r"shorter than what was here|ended early"):
+        fetch(model_file(hub), config=config(hub, cache_dir), outside=naps.outside)
+    assert len(naps.asked_s) == 5
+    assert blobs_in(cache_dir) == []
+
+
+def test_storage_that_holds_a_longer_file_than_listed(hub: Hub, cache_dir: Path) -> None:
+    keep_some(hub, cache_dir, 250_000)
+    hub.file(REPO, PATH).faults.served = gguf(700_000)
+    with pytest.raises(NetworkError, match="has been replaced on the hub"):
+        fetch(model_file(hub), config=config(hub, cache_dir), outside=Naps().outside)
+    assert [part.stat().st_size for part in parts_in(cache_dir)] == [250_000]
+
+
+def test_content_replaced_between_two_requests_is_not_mixed(hub: Hub, cache_dir: Path) -> None:
+    """A mirror that follows another hub can change under a commit; its etag tells."""
+    file = model_file(hub)
+
+    class ReplaceAtStart(Remembered):
+        def start(self, total_bytes: int, already_bytes: int, label: str) -> None:
+            super().start(total_bytes, already_bytes, label)
+            hub.repos[REPO].files[PATH] = FakeFile(gguf(600_000, seed=9))
+
+    with pytest.raises(NetworkError, match="has been replaced on the hub"):
+        fetch(file, config=config(hub, cache_dir), progress=ReplaceAtStart())
+    assert blobs_in(cache_dir) == []
+
+
+@pytest.mark.parametrize("sha256", ["../../../evil", "a/b", ""])
+def test_a_listed_hash_can_not_leave_the_cache(hub: Hub, cache_dir: Path, sha256: str) -> None:
+    file = model_file(hub)
+    file = replace(file, parts=(replace(file.parts[0], sha256=sha256),))
+    with pytest.raises(LauncherError):
+        fetch(file, config=config(hub, cache_dir))
+    assert not cache_dir.exists()
 
 
 def test_a_partial_longer_than_the_file_starts_over(hub: Hub, cache_dir: Path) -> None:

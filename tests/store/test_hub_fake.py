@@ -145,6 +145,7 @@ def test_a_folder_can_be_served_by_hand(tmp_path: Path) -> None:
     ) as child:
         try:
             assert child.stdout is not None
+            assert child.stdout.readline().startswith("# ")
             name, _, url = child.stdout.readline().strip().partition("=")
             assert name == "export HF_ENDPOINT"
             with urlopen(f"{url}/api/models/{REPO}?blobs=true") as answer:

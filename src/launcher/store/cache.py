@@ -65,21 +65,30 @@ class RepoCache:
         return self.cache_dir / self.folder_name
 
     def blob(self, etag: str) -> Path:
-        """The content itself."""
+        """The content itself. Raises UsageError for an etag or hash that would leave the folder: servers give them."""
+        if not is_blob_name(etag):
+            raise UsageError(f"{self.repo} lists a file with an unsafe hash: {etag!r}", hint="gpt-oss plan")
         return self.folder / "blobs" / etag
 
     def part(self, etag: str) -> Path:
         """What has been fetched of a blob so far."""
-        return self.folder / "blobs" / (etag + PART_SUFFIX)
+        return self.blob(etag + PART_SUFFIX)
 
     def lock(self, etag: str) -> Path:
         """huggingface_hub's own lock file for this blob, so that it and we don't fetch the same file at once."""
-        return self.cache_dir / ".locks" / self.folder_name / f"{etag}.lock"
+        return self.cache_dir / ".locks" / self.folder_name / f"{self.blob(etag).name}.lock"
 
     def pointer(self, commit: str, path: str) -> Path:
         """Where a file of a commit is found. Raises UsageError for a path that leaves the snapshot."""
         pure = PurePosixPath(path)
-        if pure.is_absolute() or "\\" in path or "\0" in path or not pure.parts or ".." in pure.parts:
+        if (
+            not is_commit(commit)
+            or pure.is_absolute()
+            or "\\" in path
+            or "\0" in path
+            or not pure.parts
+            or ".." in pure.parts
+        ):
             raise UsageError(f"{self.repo} lists a file with an unsafe name: {path!r}", hint="gpt-oss plan")
         return self.folder / "snapshots" / commit / Path(*pure.parts)
 
@@ -100,7 +109,11 @@ class RepoCache:
         root = self.folder / "snapshots"
         main = self.read_ref("main")
         try:
-            found = [(entry.name == main, entry.stat().st_mtime, entry.name) for entry in os.scandir(root)]
+            found = [
+                (entry.name == main, entry.stat().st_mtime, entry.name)
+                for entry in os.scandir(root)
+                if is_commit(entry.name)
+            ]
         except OSError:
             return
         for _, _, name in sorted(found, reverse=True):

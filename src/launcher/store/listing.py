@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from launcher.errors import NetworkError, UsageError
+from launcher.store.cache import is_commit
 from launcher.store.config import HubConfig, hub_config
 from launcher.store.refusals import Asked, one_line, refusal, unreachable
 from launcher.store.types import HubFile, RepoListing
@@ -54,9 +55,9 @@ def list_repo(
             url=config.endpoint,
             hint="env -u HF_ENDPOINT gpt-oss plan",
         ) from error
-    if not info.sha or info.siblings is None:
+    if not is_commit(info.sha) or info.siblings is None:
         raise NetworkError(f"{config.endpoint} lists {repo} without a commit or files", url=config.endpoint)
-    return RepoListing(repo=repo, commit=info.sha, files=tuple(_hub_file(sibling) for sibling in info.siblings))
+    return RepoListing(repo=repo, commit=str(info.sha), files=tuple(_hub_file(sibling) for sibling in info.siblings))
 
 
 def _hub_file(sibling: RepoSibling) -> HubFile:

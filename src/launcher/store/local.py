@@ -9,7 +9,7 @@ from pathlib import Path
 
 from launcher.catalogue.types import FilePart, ModelFile
 from launcher.errors import DamagedFileError
-from launcher.store.cache import RepoCache, is_sha256
+from launcher.store.cache import RepoCache, is_commit, is_sha256
 
 _SPLIT = re.compile(r"(?P<prefix>.*)-(?P<no>\d{5})-of-(?P<count>\d{5})\.gguf\Z")
 """llama.cpp `llama_split_path`: `%s-%05d-of-%05d.gguf`."""
@@ -56,7 +56,7 @@ def find_cached_parts(file: ModelFile, cache_dir: Path) -> tuple[Path, ...] | No
     if file.repo is None or not file.parts:
         return None
     repo = RepoCache(cache_dir=cache_dir, repo=file.repo)
-    own = [repo.folder / "snapshots" / file.revision] if file.revision else []
+    own = [repo.folder / "snapshots" / str(file.revision)] if is_commit(file.revision) else []
     for snapshot in [*own, *(found for found in repo.snapshots() if found not in own)]:
         pointers = tuple(repo.pointer(snapshot.name, part.path) for part in file.parts)
         if all(_is_whole(pointer, part) for pointer, part in zip(pointers, file.parts, strict=True)):

@@ -91,12 +91,15 @@ def transfer(connection: Connection, remote: RemoteFile, part: Part, progress: P
     """
     patience = Patience(TRIES_WITHOUT_BYTES, LONGEST_RETRY_AFTER_S)
     progress.phase(label)
+    # What was had at most, not before the last try: a server that makes us start over again and again would otherwise
+    # seem to bring new bytes each time, and the tries would never end.
+    most = part.have_bytes
     while part.have_bytes < remote.size_bytes:
-        before = part.have_bytes
         try:
             _one_try(connection, remote, part)
         except TransientError as trouble:
-            if part.have_bytes > before:
+            if part.have_bytes > most:
+                most = part.have_bytes
                 patience.reset()
             wait_s = patience.wait_s(trouble)
             progress.phase(f"{trouble.error.message}; trying again in {format_duration(wait_s)}")
