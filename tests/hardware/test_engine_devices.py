@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.hardware import engine_probe
 from launcher.hardware.engine_devices import (
+    MARK,
     explain_exit,
     find_package,
     parse_commit,
@@ -36,7 +36,7 @@ CUDA_DEVICE = {
 
 def printed(found: object) -> str:
     """What the child prints, with a driver's talk around it."""
-    return f"ggml_cuda_init: found 1 CUDA devices\n\n{engine_probe.MARK}{found!a}\nbye\n"
+    return f"ggml_cuda_init: found 1 CUDA devices\n\n{MARK}{found!a}\nbye\n"
 
 
 # --- The real engine ---
@@ -170,7 +170,7 @@ def test_a_damaged_line_is_nothing(line: str) -> None:
 @given(st.text())
 def test_any_output_is_survived(junk: str) -> None:
     parse_probe(junk)
-    parse_probe(engine_probe.MARK + junk)
+    parse_probe(MARK + junk)
     parse_version(junk)
     assert explain_exit(1, junk)
 

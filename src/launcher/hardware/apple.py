@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from launcher.hardware.seen import SeenGpu, Vendor, parse_int
@@ -59,6 +58,8 @@ def cpu_from_sysctl(values: Mapping[str, str], *, arch: str) -> Cpu | None:
 
 def parse_displays(text: str) -> tuple[SeenGpu, ...]:
     """`system_profiler -json SPDisplaysDataType`: one entry per GPU, named by `sppci_model`. Any text is survived."""
+    import json
+
     try:
         data: Any = json.loads(text)
     except ValueError:

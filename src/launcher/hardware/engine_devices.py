@@ -11,7 +11,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from launcher.hardware import engine_probe
+_PROBE = Path(__file__).with_name("engine_probe.py")
+MARK = "engine-probe: "
+"""What the child's own line begins with."""
 
 PROBE_DEADLINE_S = 30.0
 """CUDA takes 1 to 3 s per GPU where the driver is not kept loaded, and eight GPUs are the most seen in one machine; a
@@ -75,7 +77,7 @@ def read_engine(
 def _run_probe(folder: Path, python: str, deadline_s: float) -> tuple[str, str | None]:
     """Run the child: what it printed, and in one sentence what went wrong."""
     # -I: neither the user's environment nor the working directory is searched for modules; -S: no site-packages.
-    command = [python, "-I", "-S", engine_probe.__file__, str(folder)]
+    command = [python, "-I", "-S", str(_PROBE), str(folder), MARK]
     try:
         done = subprocess.run(  # noqa: PLW1510 -- a failed child is reported, not raised
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=deadline_s
@@ -104,9 +106,9 @@ def explain_exit(status: int, stderr: str) -> str | None:
 def parse_probe(output: str) -> dict[str, Any] | None:
     """The probe's own line among whatever drivers printed. None where it is missing or damaged."""
     for line in output.splitlines():
-        if line.startswith(engine_probe.MARK):
+        if line.startswith(MARK):
             try:
-                found = ast.literal_eval(line.removeprefix(engine_probe.MARK))
+                found = ast.literal_eval(line.removeprefix(MARK))
             except (ValueError, SyntaxError, MemoryError, RecursionError):
                 return None
             return found if isinstance(found, dict) else None

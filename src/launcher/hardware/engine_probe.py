@@ -1,6 +1,6 @@
 """A program of its own: print what the installed llama.cpp build can compute on, as one line.
 
-`engine_devices.py` runs it in a child process (`python -I -S engine_probe.py LIB_DIR`): asking a GPU driver costs
+`engine_devices.py` runs it in a child process (`python -I -S engine_probe.py LIB_DIR MARK`): asking a GPU driver costs
 hundreds of megabytes (a CUDA context), and a broken driver ends the process that asks. It needs the standard library
 alone, and nothing of the launcher. It runs before every plan, so it leaves out what is slow to import: the line is a
 Python literal (json alone would cost more than loading llama.cpp does), and paths are text.
@@ -18,9 +18,6 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-MARK = "engine-probe: "
-"""What the line begins with."""
 
 # enum ggml_backend_dev_type, in order.
 _TYPES = ("CPU", "GPU", "IGPU", "ACCEL", "META")
@@ -145,14 +142,15 @@ def probe(folder: str) -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> int:
-    """Print the probe of the folder given; on failure, one line on stderr and exit status 1."""
+    """Print the probe of a folder, behind a mark; on failure, one line on stderr and exit status 1."""
+    folder, mark = arguments
     try:
-        found = probe(arguments[0])
+        found = probe(folder)
     except OSError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     # Drivers may have written to stdout as well: a line of our own, told by its mark.
-    sys.stdout.write(f"\n{MARK}{found!a}\n")
+    sys.stdout.write(f"\n{mark}{found!a}\n")
     return 0
 
 
