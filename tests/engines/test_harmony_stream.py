@@ -195,6 +195,41 @@ def test_messages_of_one_channel_are_set_apart() -> None:
     assert parser.reasoning == "One.\n\nTwo."
 
 
+@pytest.mark.parametrize(
+    ("output", "analysis", "final"),
+    [
+        # A header, if an empty one: another message of the channel that it broke into.
+        ("<|channel|>analysis<|message|>a<|start|><|message|>b<|end|>", "a\n\nb", ""),
+        # The interrupted message was analysis; the text that follows belongs to another one.
+        (
+            "<|channel|>final<|message|>a<|end|><|start|>assistant<|channel|>analysis<|message|>b<|channel|>final c",
+            "b",
+            "a\n\n c",
+        ),
+    ],
+)
+def test_a_message_that_interrupts_another(output: str, analysis: str, final: str) -> None:
+    parser = HarmonyParser(TOKENS)
+    run(parser, tokens(output))
+    assert (parser.reasoning, parser.content) == (analysis, final)
+
+
+def test_another_role_stops_the_turn_also_without_a_message() -> None:
+    """Its name would be shown as an answer."""
+    parser = HarmonyParser(TOKENS)
+    deltas = run(parser, tokens("<|channel|>final<|message|>Yes.<|end|><|start|>user<|end|>more"))
+    assert parser.content == "Yes."
+    assert "another role" in notes(deltas)[0]
+
+
+def test_the_limit_holds_for_a_header_as_a_whole() -> None:
+    parser = HarmonyParser(TOKENS)
+    part = "x" * (MAX_HEADER_CHARS // 2)
+    fed = tokens(f"<|channel|>final{part}<|constrain|>json", n_bytes=MAX_HEADER_CHARS)
+    assert [delta for each in fed for delta in parser.feed(*each)] == []
+    assert text(list(parser.feed(TEXT_ID, f" {part}!".encode())), "final") == f" {part}!"
+
+
 def test_notes_are_told_once_a_turn() -> None:
     """A model in a loop would otherwise fill the screen."""
     deltas = run(HarmonyParser(TOKENS), tokens("<|channel|>final<|message|>" + "a<|reserved|>" * 100))

@@ -65,8 +65,6 @@ class Utf8Stream:
         that a U+FFFD that the model wrote itself is not taken for damage.
         """
         text, n_invalid = _ESCAPED_BYTE.subn("\ufffd", self._decoder.decode(piece, final))
-        if final:
-            self._decoder.reset()
         return text, n_invalid == 0
 
 
