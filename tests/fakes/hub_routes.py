@@ -193,6 +193,8 @@ class HubHandler(BaseHTTPRequestHandler):
         rate = faults.bytes_per_s or self.hub.faults.bytes_per_s
         chunk_bytes = CHUNK_BYTES if rate is None else max(1, min(CHUNK_BYTES, int(rate / 50)))
         cut_at = None if faults.cut_at is None or faults.cut_times == 0 or faults.cut_at < start else faults.cut_at
+        if faults.cut_every is not None and start + faults.cut_every < end:
+            cut_at = start + faults.cut_every
         wrong_at = file.size_bytes // 2 if faults.wrong_bytes else -1
         position = start
         for whole in file.read(start, end, chunk_bytes):

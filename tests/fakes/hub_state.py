@@ -30,6 +30,8 @@ class Faults:
     cut_at: int | None = None
     """Drop the connection when this byte of the file is due, `cut_times` times (None: always)."""
     cut_times: int | None = None
+    cut_every: int | None = None
+    """Drop each connection after this many bytes of content."""
     bytes_per_s: float | None = None
     error_page: bytes | None = None
     """Send this with status 200 in place of the content."""

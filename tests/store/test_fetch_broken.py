@@ -62,6 +62,15 @@ def test_a_cut_connection_is_resumed_within_the_run(hub: Hub, cache_dir: Path) -
     assert (progress.done_bytes, progress.finished) == (600_000, 1)
 
 
+def test_a_line_that_breaks_often_but_brings_bytes_is_not_given_up(hub: Hub, cache_dir: Path) -> None:
+    hub.file(REPO, PATH).faults.cut_every = 50_000
+    naps = Naps()
+    local = fetch(model_file(hub), config=config(hub, cache_dir), outside=naps.outside)
+    assert local.first.read_bytes() == gguf(600_000)
+    assert naps.asked_s == [1.0] * 11
+    assert hub.requests.body_bytes("cdn") == 600_000
+
+
 def test_a_connection_that_is_cut_again_and_again_gives_up_and_says_what_is_kept(hub: Hub, cache_dir: Path) -> None:
     hub.file(REPO, PATH).faults.cut_at = 250_000
     naps, progress = Naps(), Remembered()
@@ -413,6 +422,21 @@ def test_a_disk_that_fills_up_keeps_what_it_took(hub: Hub, cache_dir: Path) -> N
     hub.requests.clear()
     assert fetch(file, config=config(hub, cache_dir)).first.read_bytes() == gguf(600_000)
     assert ranges(hub) == ["bytes=123456-"]
+
+
+def test_a_disk_that_takes_less_than_offered_gets_the_rest(hub: Hub, cache_dir: Path) -> None:
+    """An unbuffered write may be short without any error: the bytes it left out must follow."""
+
+    @dataclass
+    class Short(_FailingFile):
+        def write(self, data: bytes) -> int:
+            return self.stream.write(data[:1000])
+
+    def opened(path: Path) -> BinaryIO:
+        return cast("BinaryIO", Short(stream=open_part(path), error=OSError(), after_bytes=0))
+
+    local = fetch(model_file(hub), config=config(hub, cache_dir), outside=Outside(open_part=opened))
+    assert local.first.read_bytes() == gguf(600_000)
 
 
 @pytest.mark.parametrize(
