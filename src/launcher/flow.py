@@ -24,9 +24,16 @@ def _detect() -> Hardware:
 
 
 def _bandwidths(hardware: Hardware) -> Mapping[str, Estimate]:
-    from launcher.hardware.bandwidth import bandwidths
+    """Published memory bandwidth of every device and of the host, by name."""
+    from launcher.hardware.bandwidth import device_bandwidth, host_bandwidth
 
-    return bandwidths(hardware)
+    host = host_bandwidth(hardware.cpu.name)
+    found = {"Host": Estimate(value=host.bytes_per_s, basis=host.basis)}
+    for device in hardware.devices:
+        known = device_bandwidth(device.description, device.total_bytes)
+        if known is not None:
+            found[device.name] = Estimate(value=known.bytes_per_s, basis=known.basis)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

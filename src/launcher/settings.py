@@ -36,7 +36,7 @@ class Settings:
     prefer: Preference = "quality"
     """What `auto` goes by: the largest that fits, the fastest, or the longest context."""
     ctx_size: int | None = None
-    """Context in tokens."""
+    """Context in tokens; 0 is all that the model was trained for."""
     min_ctx: int | None = None
     """Context that the planner may not go below."""
     n_gpu_layers: int | None = None
@@ -94,7 +94,7 @@ class SettingRow:
 
 
 _RANGES: dict[str, tuple[float, float]] = {
-    "ctx_size": (1, math.inf),
+    "ctx_size": (0, math.inf),  # 0: all that the model was trained for, as in llama.cpp
     "min_ctx": (1, math.inf),
     "n_gpu_layers": (0, math.inf),
     "n_cpu_moe": (0, math.inf),
@@ -304,7 +304,8 @@ def _convert_bool(raw: Any, _more: str) -> bool:
 def _convert_int(raw: Any, more: str) -> int:
     if isinstance(raw, bool) or not isinstance(raw, int):
         raise _wrong(f"a whole number{more}", raw)
-    return raw
+    found: int = raw
+    return found
 
 
 def _convert_float(raw: Any, more: str) -> float:

@@ -19,6 +19,8 @@ from launcher.engines.types import (
 _DIM = "\x1b[2m"
 _RESET = "\x1b[0m"
 _ERASE_LINE = "\r\x1b[2K"
+# A model must not move the cursor, retitle the window or write the clipboard: only line breaks and tabs pass.
+_CONTROL = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
 
 
 @dataclass(kw_only=True, slots=True)
@@ -42,9 +44,9 @@ class Printer:
         self._clear_progress()
         if isinstance(delta, TextDelta):
             if delta.channel == "final":
-                self._write(self.out, delta.text)
+                self._write(self.out, self._safe(delta.text))
             elif self.show_reasoning:
-                self._write(self.err, self._dim(delta.text))
+                self._write(self.err, self._dim(self._safe(delta.text)))
         elif isinstance(delta, ToolCallDelta):
             self._line(f"tool call: {delta.call.name} {_one_line(delta.call.arguments)}")
         elif isinstance(delta, NoteDelta):
@@ -81,8 +83,12 @@ class Printer:
 
     def _line(self, text: str) -> None:
         self.close()
-        self.err.write(self._dim(text) + "\n")
+        self.err.write(self._dim(text.translate(_CONTROL)) + "\n")
         self.err.flush()
+
+    def _safe(self, text: str) -> str:
+        """Model text for a terminal; a pipe gets it as it is."""
+        return text.translate(_CONTROL) if self.styled else text
 
     def _dim(self, text: str) -> str:
         return f"{_DIM}{text}{_RESET}" if self.styled else text

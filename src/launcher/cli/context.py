@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from launcher.errors import DamagedFileError
+from launcher import settings_file
 from launcher.flow import Prepared, World, prepare
 from launcher.paths import folders
 from launcher.planner.types import PlanRequest
-from launcher.settings import Settings, keys, resolve
+from launcher.settings import Settings, keys
 
 _OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
@@ -25,13 +25,7 @@ def load_settings(params: Mapping[str, Any]) -> Settings:
         UsageError: a value that cannot be.
         DamagedFileError: the settings file cannot be read.
     """
-    flags = {key: value for key, value in params.items() if key in keys()}
-    path = folders().config_file
-    try:
-        text = path.read_text(encoding="utf-8") if path.is_file() else None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DamagedFileError(f"cannot read {path}: {error}", path=str(path), hint="gpt-oss config path") from error
-    return resolve(file_text=text, file_name=str(path), environ=os.environ, flags=flags, path_separator=os.pathsep)
+    return settings_file.load_settings({key: value for key, value in params.items() if key in keys()})
 
 
 def request_of(settings: Settings) -> PlanRequest:

@@ -24,7 +24,7 @@ _MOST_ROWS = 12
 def headline(plan: Plan) -> str:
     """One line: `gpt-oss-20b MXFP4 (11.3 GiB), CPU with 2 threads, context 131072, about 14 tok/s`."""
     params = plan.load_params
-    size = format_bytes(plan.file.size_bytes)
+    size = format_bytes(next((c.size_bytes for c in plan.candidates if c.reason == "chosen"), plan.file.size_bytes))
     where = f"CPU with {params.n_threads} threads" if plan.tier == "cpu" else TIERS[plan.tier]
     if plan.tier == "gpu+cpu-experts":
         where = f"GPU, experts of {params.n_cpu_moe} of {plan.spec.n_layer} layers in RAM"
@@ -47,7 +47,7 @@ def print_plan(plan: Plan) -> None:
     if len(plan.candidates) > 1:
         console.print()
         console.print(_candidate_table(plan.candidates))
-        left_out = len(plan.candidates) - _MOST_ROWS
+        left_out = len(plan.candidates) - len(_worth_showing(plan.candidates))
         if left_out > 0:
             console.print(f"  and {left_out} more: gpt-oss plan --json", style="dim")
     if plan.notes:
@@ -89,6 +89,16 @@ def _memory_table(plan: Plan) -> Table:
     return table
 
 
+def _worth_showing(candidates: tuple[Candidate, ...]) -> list[Candidate]:
+    """The choice first, then one candidate per model and class: what fits, then of what does not the nearest."""
+    shown: dict[tuple[str, bool, float], Candidate] = {}
+    ranked = sorted(candidates, key=lambda c: (c.reason != "chosen", not c.fits, not c.on_disk))
+    for c in ranked:
+        # Of a model that does not fit one row says enough: all its files are about as large.
+        shown.setdefault((c.model, c.fits, round(c.dense_bpw, 1) if c.fits else 0.0), c)
+    return list(shown.values())[:_MOST_ROWS]
+
+
 def _candidate_table(candidates: tuple[Candidate, ...]) -> Table:
     from rich.table import Table
 
@@ -97,13 +107,10 @@ def _candidate_table(candidates: tuple[Candidate, ...]) -> Table:
         table.add_column(column, justify="right" if right else "left", no_wrap=True)
     table.add_column("tok/s", justify="right", no_wrap=True)
     table.add_column("why")
-    chosen = next((c for c in candidates if c.reason == "chosen"), None)
-    shown = [chosen] if chosen else []
-    shown += [c for c in candidates if c is not chosen][: _MOST_ROWS - len(shown)]
-    for c in shown:
+    for c in _worth_showing(candidates):
         fits = f"{c.n_ctx} tokens" if c.fits else "no"
         tps = f"{c.decode_tps.value:.0f}" if c.decode_tps else ""
-        mark = "→" if c is chosen else "●" if c.on_disk else ""
-        style = "green" if c is chosen else None if c.fits else "dim"
+        mark = "→" if c.reason == "chosen" else "●" if c.on_disk else ""
+        style = "green" if c.reason == "chosen" else None if c.fits else "dim"
         table.add_row(mark, c.name, format_bytes(c.size_bytes), f"{c.dense_bpw:.1f}", fits, tps, c.reason, style=style)
     return table

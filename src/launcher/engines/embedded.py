@@ -19,6 +19,7 @@ from typing import Any
 
 from launcher.engines.dialect import Dialect
 from launcher.engines.harmony import TurnParser
+from launcher.engines.harmony.template import PromptPiece
 from launcher.engines.llama import LlamaContext, LlamaModel, LoadProgress, captured_log
 from launcher.engines.prefix import WindowSpan, choose_reuse
 from launcher.engines.sampler import sampler_chain
@@ -86,7 +87,15 @@ class EmbeddedEngine:
     ) -> list[int]:
         """Token ids of the prompt that `chat` would evaluate for these messages."""
         pieces = self.dialect.render(messages, tools=tools, effort=sampling.reasoning_effort, now=self._now())
-        return [t for piece in pieces for t in self._model.tokenize(piece.text, parse_special=piece.trusted)]
+        return [token for piece in pieces for token in self._tokenize(piece)]
+
+    def _tokenize(self, piece: PromptPiece) -> list[int]:
+        if piece.trusted:
+            return self._model.tokenize(piece.text, parse_special=True)
+        # llama.cpp keeps control tokens out of text only where they are of type CONTROL; Harmony's are retyped to
+        # USER_DEFINED, which always match. Cut after its first character, the name of one matches nothing.
+        head, tail = piece.text[:1], piece.text[1:]
+        return [t for part in (head, tail) for t in self._model.tokenize(part, parse_special=False)]
 
     def chat(
         self, messages: Sequence[Message], sampling: Sampling, *, tools: Sequence[dict[str, Any]] = ()

@@ -7,6 +7,7 @@ array of n_batch x n_vocab floats. Everything here is a thin, checked call; what
 from __future__ import annotations
 
 import ctypes
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from launcher.planner.types import LoadParams
 _LOG_LINES = 400  # enough for a whole load at llama.cpp's info level
 _DECODE_ABORTED = 2  # llama_decode: "aborted (processed ubatches will remain in the context's memory)"
 _DECODE_NO_SLOT = 1  # llama_decode: "could not find a KV slot for the batch"
+
+_CONTROL_NAME = re.compile(rb"<\|\w+\|>")
 
 LoadProgress = Callable[[float], bool]
 """Called with 0..1 while loading; answers False to stop."""
@@ -146,9 +149,19 @@ class LlamaModel:
         return list(tokens[:n])
 
     def control_tokens(self) -> list[int]:
-        """Ids of all control tokens of the vocabulary (token type CONTROL)."""
-        is_control, vocab = self._lib.llama_vocab_is_control, self.vocab
-        return [token for token in range(self.n_vocab) if is_control(vocab, token)]
+        """Ids of all tokens that steer a stream rather than stand for text.
+
+        Those of type CONTROL, and user-defined ones spelt `<|name|>`: llama.cpp retypes Harmony's `<|channel|>`,
+        `<|message|>`, `<|start|>` and `<|constrain|>` so that they are rendered (llama_vocab::impl::load).
+        """
+        attr_of, vocab, lib = self._lib.llama_vocab_get_attr, self.vocab, self._lib
+        control, user_defined = lib.LLAMA_TOKEN_ATTR_CONTROL, lib.LLAMA_TOKEN_ATTR_USER_DEFINED
+        found = []
+        for token in range(self.n_vocab):
+            attr = attr_of(vocab, token)
+            if attr & control or (attr & user_defined and _CONTROL_NAME.fullmatch(self.piece(token))):
+                found.append(token)
+        return found
 
     @property
     def bos_text(self) -> str:

@@ -20,10 +20,12 @@ _HOST_HEADROOM_PART = 0.04
 _DEVICE_HEADROOM_BYTES = 512 * MIB
 # CUDA context, cuBLAS workspace and the driver's own; taken after `free` was read. A common size, not measured here.
 _DEVICE_OVERHEAD_BYTES = 400 * MIB
-# Interpreter, launcher and engine libraries' data, anonymous; measured with the tiny model (planner/README.md).
-_HOST_PROCESS_BYTES = 56 * MIB
-# llama.cpp's vocabulary: token texts, two hash maps, merges; per token, measured with 201,088 tokens, 446,189 merges.
-_VOCAB_BYTES_PER_TOKEN = 640
+# Interpreter, launcher and engine libraries' data, anonymous; and llama.cpp's vocabulary (token texts, hash maps,
+# merges), per token. Both measured with the 20b's 201,088 tokens and 446,189 merges by scripts/measure_memory.py.
+_HOST_PROCESS_BYTES = 48 * MIB
+_VOCAB_BYTES_PER_TOKEN = 320
+
+_ONE_THREAD_BYTES = 16 * MIB  # a core reads this in a millisecond, a few hundred barriers of a graph take as long
 
 N_BATCH = 2048  # llama.cpp's default
 N_UBATCH = 512  # llama.cpp's default: larger ones pay on GPUs for long prompts, and cost window cells and compute
@@ -111,7 +113,7 @@ def _load_modes(request: PlanRequest) -> tuple[LoadMode, ...]:
 
 def _params(case: Case, n_ctx: int, *, load_mode: LoadMode, repack: bool) -> LoadParams:
     request = case.request
-    n_threads = request.n_threads or case.hardware.cpu.n_threads
+    n_threads = request.n_threads or _n_threads(case)
     n_ubatch = min(request.n_ubatch or N_UBATCH, n_ctx)
     type_k = request.type_k or "f16"
     return LoadParams(
@@ -134,6 +136,11 @@ def _params(case: Case, n_ctx: int, *, load_mode: LoadMode, repack: bool) -> Loa
         repack=repack,
         devices=(),
     )
+
+
+def _n_threads(case: Case) -> int:
+    """All physical cores; one where a token's work is so small that waking the others takes longer."""
+    return 1 if case.weights.total_bytes < _ONE_THREAD_BYTES else case.hardware.cpu.n_threads
 
 
 def place(tier: Tier, case: Case, params: LoadParams) -> Placement:
