@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,9 @@ def run_chat(flags: Mapping[str, Any], question: str, *, demo: bool, refresh: bo
     plan = prepare_plan(settings, refresh=refresh).plan
     if demo:
         say("The demo: a tiny GPT OSS trained for this package. It knows a few answers, and nothing else.")
+        if "temperature" not in settings.layers:
+            # Drawing at random is for models that know more than one good answer.
+            settings = replace(settings, temperature=0.0)
     else:
         say(headline(plan))
     local = fetch_model(plan.file, settings)
