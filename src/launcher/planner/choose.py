@@ -148,7 +148,8 @@ def _best_placement(case: Case) -> Placement:
             "n_gpu_layers and n_cpu_moe are for a GPU, and this engine has none",
             hint="gpt-oss hardware",
         )
-    return min(options, key=_shortfall)
+    # The nearest miss: on a machine with a GPU the one that is short of RAM alone, which is what people can add.
+    return min(options, key=lambda p: (any(not row.fits for row in p.memory[:-1]), _shortfall(p)))
 
 
 def _stretch(case: Case, found: Placement, steps: Sequence[int]) -> Placement:
