@@ -18,7 +18,7 @@ TIERS: dict[Tier, str] = {
     "cpu": "CPU",
     "streamed": "streamed from disk",
 }
-_MOST_ROWS = 12
+_MOST_ROWS = 9
 
 
 def headline(plan: Plan) -> str:
@@ -90,10 +90,9 @@ def _memory_table(plan: Plan) -> Table:
 
 
 def _worth_showing(candidates: tuple[Candidate, ...]) -> list[Candidate]:
-    """The choice first, then one candidate per model and class: what fits, then of what does not the nearest."""
+    """The choice, then what was too large (one row a model), then the other classes that fit, best first."""
     shown: dict[tuple[str, bool, float], Candidate] = {}
-    ranked = sorted(candidates, key=lambda c: (c.reason != "chosen", not c.fits, not c.on_disk))
-    for c in ranked:
+    for c in sorted(candidates, key=lambda c: (c.reason != "chosen", c.fits, not c.on_disk)):
         # Of a model that does not fit one row says enough: all its files are about as large.
         shown.setdefault((c.model, c.fits, round(c.dense_bpw, 1) if c.fits else 0.0), c)
     return list(shown.values())[:_MOST_ROWS]
@@ -103,12 +102,12 @@ def _candidate_table(candidates: tuple[Candidate, ...]) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column, right in (("", False), ("candidate", False), ("size", True), ("bits", True), ("fits", False)):
+    for column, right in (("", False), ("candidate", False), ("size", True), ("bits", True), ("n_ctx", True)):
         table.add_column(column, justify="right" if right else "left", no_wrap=True)
     table.add_column("tok/s", justify="right", no_wrap=True)
     table.add_column("why")
     for c in _worth_showing(candidates):
-        fits = f"{c.n_ctx} tokens" if c.fits else "no"
+        fits = str(c.n_ctx) if c.fits else "-"
         tps = f"{c.decode_tps.value:.0f}" if c.decode_tps else ""
         mark = "→" if c.reason == "chosen" else "●" if c.on_disk else ""
         style = "green" if c.reason == "chosen" else None if c.fits else "dim"

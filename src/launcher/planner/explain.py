@@ -56,7 +56,7 @@ def _reason(weighed: Weighed, winner: Weighed) -> str:
         reason = "chosen"
     elif not weighed.fits:
         row = max(weighed.best.memory, key=lambda r: r.used_bytes - (r.free_bytes - r.headroom_bytes))
-        reason = f"{row.name} is short by {format_bytes(row.used_bytes - (row.free_bytes - row.headroom_bytes))}"
+        reason = f"{row.name} short by {format_bytes(row.used_bytes - (row.free_bytes - row.headroom_bytes))}"
     elif weighed.weights.n_params < winner.weights.n_params:
         reason = f"a smaller model than {winner.file.model}"
     elif weighed.best.speed_rank > winner.best.speed_rank:
@@ -64,7 +64,7 @@ def _reason(weighed: Weighed, winner: Weighed) -> str:
     elif weighed.best.params.n_ctx < winner.best.params.n_ctx:
         reason = f"only {weighed.best.params.n_ctx} tokens of context"
     elif bpw < won_bpw - 0.05:
-        reason = f"fewer bits per dense weight ({bpw:.1f})"
+        reason = "fewer bits"
     elif bpw > won_bpw + 0.05:
         reason = "slower than the choice"
     else:
