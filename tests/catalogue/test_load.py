@@ -152,7 +152,24 @@ def test_one_repository_that_is_gone_does_not_cost_the_others(load: Load) -> Non
     assert len(hub.asked) == 8
     assert catalogue.source == "hub"
     assert catalogue.notes[0].startswith(f"{GGML_20B}: 404 not found: using the catalogue that shipped")
-    assert f"{GGML_20B}:MXFP4" in catalogue.weights
+    # Its shipped files could be planned for, but not be fetched.
+    assert GGML_20B not in {file.repo for file in catalogue.files}
+    assert "unsloth/gpt-oss-20b-GGUF:F16" in catalogue.weights
+
+
+def test_a_file_that_is_here_stays_though_its_repository_is_gone(load: Load, tmp_path: Path) -> None:
+    path = tmp_path / "here.gguf"
+    path.write_bytes(tiny_file())
+    hub = FakeHub(failures={GGML_20B: NetworkError("404 not found", status=404)})
+    catalogue = load("20b", hub=hub, find_local=lambda file: path if file.name == f"{GGML_20B}:MXFP4" else None)
+    assert [file.local_path for file in catalogue.files if file.repo == GGML_20B] == [path]
+
+
+def test_a_hub_that_is_failing_or_refuses_everything_leaves_the_shipped_files(load: Load) -> None:
+    failing = FakeHub(failures={GGML_20B: NetworkError("the hub is failing", status=503)})
+    assert f"{GGML_20B}:MXFP4" in load(hub=failing).weights
+    refusing = FakeHub(failure=NetworkError("the hub does not accept the token", status=401))
+    assert len(load(hub=refusing, refresh=True).files) == len(shipped().files)
 
 
 def test_a_file_that_no_recipe_knows_is_listed_without_weights(load: Load) -> None:
@@ -161,6 +178,83 @@ def test_a_file_that_no_recipe_knows_is_listed_without_weights(load: Load) -> No
     file = catalogue.files[0]
     assert (file.quant, file.dense_bpw) == ("IQ3_M", None)
     assert file.name not in catalogue.weights
+
+
+# Repositories whose files no recipe knows
+
+
+@dataclass
+class FakeStorage:
+    """Serves one content under every name, and notes what was opened."""
+
+    content: bytes = field(default_factory=tiny_file)
+    failures: dict[str, Exception] = field(default_factory=dict)
+    opened: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def __call__(self, repo: str, path: str, *, revision: str | None) -> Iterator[BinaryIO]:
+        self.opened.append(f"{repo}/{path}")
+        if repo in self.failures:
+            raise self.failures[repo]
+        yield io.BytesIO(self.content)
+
+
+UNSLOTH_20B = "unsloth/gpt-oss-20b-GGUF"
+
+
+def rebuilt(*labels: str) -> tuple[Listed, ...]:
+    """Files of sizes that no recipe has, as after a repository was built anew with another tool."""
+    return tuple(Listed(f"gpt-oss-20b-{label}.gguf", len(tiny_file()), f"{n:064x}") for n, label in enumerate(labels))
+
+
+def test_of_a_rebuilt_repository_one_header_is_read_once(load: Load) -> None:
+    hub = FakeHub(repos={GGML_20B: rebuilt("F16", "MXFP4", "Q4_K_M")})
+    storage = FakeStorage()
+    catalogue = load("20b", hub=hub, open_remote=storage)
+    assert storage.opened == [f"{GGML_20B}/gpt-oss-20b-MXFP4.gguf"]
+    assert catalogue.weights[f"{GGML_20B}:MXFP4"].basis == "header"
+    assert f"{GGML_20B}:F16" not in catalogue.weights
+    assert [file.quant for file in catalogue.files if file.repo == GGML_20B] == ["F16", "MXFP4", "Q4_K_M"]
+    again = load("20b", hub=hub, open_remote=storage)
+    assert again.weights == catalogue.weights
+    assert len(storage.opened) == 1
+
+
+def test_a_repository_with_one_known_file_is_not_read(load: Load) -> None:
+    hub = FakeHub(repos={GGML_20B: (*known_files(GGML_20B), *rebuilt("Q4_K_M"))})
+    storage = FakeStorage()
+    load("20b", hub=hub, open_remote=storage)
+    assert storage.opened == []
+
+
+def test_offline_no_header_is_read(load: Load) -> None:
+    load("20b", hub=FakeHub(repos={GGML_20B: rebuilt("MXFP4")}))
+    storage = FakeStorage()
+    assert f"{GGML_20B}:MXFP4" not in load("20b", offline=True, open_remote=storage).weights
+    assert storage.opened == []
+
+
+def test_a_header_that_cannot_be_read_costs_only_its_own_file(load: Load) -> None:
+    hub = FakeHub(repos={GGML_20B: rebuilt("MXFP4"), UNSLOTH_20B: rebuilt("F16")})
+    damaged = FakeStorage(content=b"no GGUF at all, though of some length")
+    catalogue = load("20b", hub=hub, open_remote=damaged)
+    assert len(damaged.opened) == 2
+    assert [note.split(" is left out: ")[0] for note in catalogue.notes] == [f"{GGML_20B}:MXFP4", f"{UNSLOTH_20B}:F16"]
+    assert "bartowski/openai_gpt-oss-20b-GGUF:Q8_0" in catalogue.weights
+
+
+def test_a_hub_that_went_out_of_reach_is_asked_for_one_header_only(load: Load) -> None:
+    hub = FakeHub(repos={GGML_20B: rebuilt("MXFP4"), UNSLOTH_20B: rebuilt("F16")})
+    storage = FakeStorage(failures={GGML_20B: NetworkError("no route")})
+    catalogue = load("20b", hub=hub, open_remote=storage)
+    assert len(storage.opened) == 1
+    assert catalogue.notes == (f"{GGML_20B}:MXFP4 is left out: no route",)
+
+
+def test_a_file_asked_for_by_name_must_have_a_header(load: Load) -> None:
+    hub = FakeHub(repos={"x/y": (Listed("tiny-Q8_0.gguf", len(tiny_file()), "a" * 64),)})
+    with pytest.raises(DamagedFileError):
+        load("x/y", hub=hub, open_remote=FakeStorage(content=b"not a GGUF"))
 
 
 # Local files

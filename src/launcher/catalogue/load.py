@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
-from launcher.catalogue.cache import SCHEMA, CachedListing, header_key, read_listing, read_table, write_listing
+from launcher.catalogue.cache import SCHEMA, CachedListing, read_listing, write_listing
 from launcher.catalogue.classify import ListedFile, classify
-from launcher.catalogue.headers import KnownFile, OpenRemote, ensure_header, file_from_path, known_file
+from launcher.catalogue.headers import OpenRemote, file_from_path
+from launcher.catalogue.join import join_weights
 from launcher.catalogue.request import AnyRelease, FromPath, FromRepo, parse_request, unknown_quant
 from launcher.catalogue.shipped import RecipeBook, Shipped, read_shipped
-from launcher.catalogue.types import Catalogue, FilePart, ModelFile, ModelSpec, ModelWeights
+from launcher.catalogue.types import Catalogue, FilePart, ModelFile
 from launcher.configs import configs_dir
-from launcher.errors import DamagedFileError, NetworkError, UsageError
+from launcher.errors import NetworkError, UsageError
 
 LISTING_FRESH_S = 24 * 3600
 """Repositories of released models change a few times a year; a day bounds what a person can be behind."""
@@ -74,8 +75,8 @@ def load_catalogue(
         isa: instruction sets of the CPU that would hold weights, in ggml's names; decides what is repacked.
         cache_dir: the launcher's cache folder.
         list_repo: lists one repository on the hub; None for the store's.
-        open_remote: opens a file on the hub for ranged reads, to read the header of a single file that was asked for
-            by name and that no recipe knows; None: such a file is listed without weights.
+        open_remote: opens a file on the hub for ranged reads: of a repository none of whose files a recipe knows (a
+            rebuilt or an unknown one), one header is read; None: such files are listed without weights.
         find_local: where a complete copy is on this disk; None for the hub's cache.
         now: the time, with zone.
         configs: folder of the shipped catalogue.
@@ -104,13 +105,14 @@ def load_catalogue(
     quant = request.quant if isinstance(request, FromRepo) and request.quant else request_quant
     files = _of_quant(found.files, quant, request_model)
     files = _mark_local(files, find_local or _store_find_local(environ))
+    files = _obtainable(files, found.refused)
     one_by_name = isinstance(request, FromRepo) and len(files) == 1
-    joined = _join(
+    joined = join_weights(
         files,
         book=RecipeBook(shipped, isa),
         cache_dir=cache_dir,
         isa=isa,
-        open_remote=open_remote if one_by_name and not offline else None,
+        open_remote=None if offline else open_remote,
         must_know=one_by_name,
     )
     return Catalogue(
@@ -129,6 +131,12 @@ class _Found:
     source: Source
     as_of: str
     notes: tuple[str, ...]
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """What the hub said, by repository, where it would not list one and its files are from elsewhere."""
+
+
+_REFUSED = frozenset({401, 403, 404, 410})
+"""Answers about one repository, as against a hub that is failing (5xx) or busy (429)."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -156,6 +164,7 @@ class _Sources:
             source=source,
             as_of=min(part.as_of for part in found),
             notes=notes,
+            refused={repo: said for part in found for repo, said in part.refused.items()},
         )
 
     def named(self, request: FromRepo) -> _Found:
@@ -182,16 +191,17 @@ class _Sources:
                 if error.status is None:
                     self.unreachable = error  # not this repository's fault: the others would wait for nothing as well
         why = "offline" if failure is None else failure.message
+        refused = {repo: why} if failure is not None and failure.status in _REFUSED else {}
         if kept:
             note = f"{why}: the listing of {repo} is of {kept.fetched_at[:10]}"
-            return self._classified(kept, "cache", (note,))
+            return replace(self._classified(kept, "cache", (note,)), refused=refused)
         files = self.shipped.model_files(repo)
         if not files and self.shipped.model_of(repo) is None:
             raise failure or NetworkError(f"offline: nothing is known of {repo}", hint="gpt-oss plan --model auto")
         note = f"{why}: using the catalogue that shipped with the launcher, of {self.shipped.as_of}"
         if failure is not None and failure.status is not None:
             note = f"{repo}: {note}"
-        return _Found(files=files, source="shipped", as_of=self.shipped.as_of, notes=(note,))
+        return _Found(files=files, source="shipped", as_of=self.shipped.as_of, notes=(note,), refused=refused)
 
     def _fetch(self, repo: str) -> CachedListing:
         listing = self.list_repo(repo)
@@ -216,54 +226,6 @@ class _Sources:
         return _Found(files=found.files, source=source, as_of=listing.fetched_at[:10], notes=(*notes, *found.notes))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Joined:
-    files: tuple[ModelFile, ...]
-    weights: Mapping[str, ModelWeights]
-    specs: Mapping[str, ModelSpec]
-    notes: tuple[str, ...]
-
-
-def _join(
-    files: tuple[ModelFile, ...],
-    *,
-    book: RecipeBook,
-    cache_dir: Path,
-    isa: Collection[str],
-    open_remote: OpenRemote | None,
-    must_know: bool,
-) -> _Joined:
-    """Give every file its weight table: a kept header, a local file's, a recipe, or for a single file the hub's."""
-    joined: list[ModelFile] = []
-    weights: dict[str, ModelWeights] = {}
-    specs: dict[str, ModelSpec] = {}
-    notes: list[str] = []
-    for listed in files:
-        file = listed
-        known: KnownFile | None = None
-        key = header_key(file)
-        table = read_table(cache_dir, key) if key else None
-        if table is not None:
-            known = known_file(file, table, isa)
-        elif file.local_path is not None:
-            try:
-                known = ensure_header(file, cache_dir=cache_dir, isa=isa)
-            except DamagedFileError as error:
-                notes.append(f"{file.local_path} is not used: {error.message}")
-                file = replace(file, local_path=None)
-        found = known.weights if known else book.weights(file)
-        if found is None and must_know and open_remote is not None:
-            known = ensure_header(file, cache_dir=cache_dir, isa=isa, open_remote=open_remote)
-            found = known.weights
-        if known is not None:
-            specs.setdefault(file.model, known.spec)
-        if found is not None:
-            weights[file.name] = found
-            file = replace(file, dense_bpw=found.dense_bpw)
-        joined.append(file)
-    return _Joined(files=tuple(joined), weights=weights, specs=specs, notes=tuple(notes))
-
-
 def _of_quant(files: tuple[ModelFile, ...], quant: str | None, request_model: str) -> tuple[ModelFile, ...]:
     if quant is None:
         return files
@@ -276,6 +238,15 @@ def _of_quant(files: tuple[ModelFile, ...], quant: str | None, request_model: st
 
 def _mark_local(files: tuple[ModelFile, ...], find_local: FindLocal) -> tuple[ModelFile, ...]:
     return tuple(replace(file, local_path=find_local(file)) for file in files)
+
+
+def _obtainable(files: tuple[ModelFile, ...], refused: Mapping[str, str]) -> tuple[ModelFile, ...]:
+    """Without the files of repositories that the hub refuses (gone, private, not on this mirror), unless here already.
+
+    They could be planned for, and not be fetched. Where nothing else is left they stay: the refusal is told then.
+    """
+    left = tuple(file for file in files if file.local_path is not None or file.repo not in refused)
+    return left or files
 
 
 def _from_path(request: FromPath, isa: Collection[str], now: datetime) -> Catalogue:
