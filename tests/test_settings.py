@@ -82,7 +82,7 @@ def test_folders_are_split_at_the_separator_of_the_system() -> None:
         ("top_k = 1.5", "s.toml, line 1: top_k: expected a whole number, found 1.5"),
         ("top_k = true", "s.toml, line 1: top_k: expected a whole number, found True"),
         ('ctx_size = "big"', "s.toml, line 1: ctx_size: expected a whole number, or \"auto\", found 'big'"),
-        ("ctx_size = 0", "s.toml, line 1: ctx_size: expected at least 1, found 0"),
+        ("ctx_size = -1", "s.toml, line 1: ctx_size: expected at least 0, found -1"),
         ("top_p = 1.5", "s.toml, line 1: top_p: expected between 0 and 1, found 1.5"),
         ("temperature = inf", "s.toml, line 1: temperature: expected a number, found inf"),
         ("seed = 4294967295", "s.toml, line 1: seed: expected between 0 and 4294967294, found 4294967295"),

@@ -61,8 +61,11 @@ def test_any_text_is_a_request_or_a_usage_error(text: str) -> None:
         parse_request(text, exists=nothing_exists)
     except UsageError as error:
         assert "\n" not in error.message  # noqa: PT017
-    except RuntimeError:
-        pytest.fail("a `~name` without a home came out as another error")
+
+
+def test_a_home_that_nobody_has_is_a_path_like_any_other() -> None:
+    """`Path.expanduser` raises RuntimeError for it, which once came through."""
+    assert parse_request("~nobody-of-that-name/x.gguf") == FromPath(path=Path("~nobody-of-that-name/x.gguf"))
 
 
 def test_an_unknown_quant() -> None:

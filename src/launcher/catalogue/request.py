@@ -49,7 +49,7 @@ def parse_request(
         return AnyRelease()
     if lowered in RELEASES:
         return AnyRelease(model=RELEASES[lowered])
-    path = Path(text).expanduser()
+    path = _expanded(text)
     if lowered.endswith(".gguf") or (text and exists(path)) or text.startswith(("/", "./", "../", "~")):
         return FromPath(path=path)
     match = _REPO.match(text.strip())
@@ -61,6 +61,14 @@ def parse_request(
         + (f" (did you mean {near}?)" if near else ""),
         hint=f"gpt-oss plan --model {near or 'auto'}",
     )
+
+
+def _expanded(text: str) -> Path:
+    """The path with its `~` resolved, or as it stands where nobody of that name has a home."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
 
 
 def unknown_quant(quant: str, offered: Iterable[str], *, of_model: str) -> UsageError:
