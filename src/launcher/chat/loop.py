@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Protocol, cast, get_args
 
 from launcher.chat.conversation import Conversation, fit
@@ -22,6 +23,7 @@ from launcher.engines.types import (
     ToolCall,
     ToolCallDelta,
 )
+from launcher.errors import LauncherError
 
 _RESERVE_PART = 4  # a quarter of the context, at most, is kept free for the answer
 _RESERVE_MAX_TOKENS = 4096
@@ -70,8 +72,9 @@ def run_turn(
     texts: dict[str, list[str]] = {"analysis": [], "commentary": [], "final": []}
     calls: list[ToolCall] = []
     reason: FinishReason = "cancelled"
+    deltas = engine.chat(fitted.messages, sampling)  # before the handler: beginning a turn forgets an earlier cancel
     with stop_on_interrupt(engine.cancel):
-        for delta in engine.chat(fitted.messages, sampling):
+        for delta in deltas:
             printer.show(delta)
             if isinstance(delta, TextDelta):
                 texts[delta.channel].append(delta.text)
@@ -142,12 +145,28 @@ def chat_loop(
         elif word.startswith("/"):
             say(HELP if word in ("/help", "/?") else f"There is no {word}.\n{HELP}")
         else:
-            conversation, _ = run_turn(engine, conversation.with_user(line), sampling, printer)
+            conversation = _turn(engine, conversation, line, sampling, printer=printer, say=say)
+
+
+def _turn(
+    engine: ChatEngine,
+    conversation: Conversation,
+    line: str,
+    sampling: Sampling,
+    *,
+    printer: Printer,
+    say: Callable[[str], None],
+) -> Conversation:
+    """Ask one question; where that fails, what went wrong is said and the conversation is as it was before."""
+    try:
+        return run_turn(engine, conversation.with_user(line), sampling, printer)[0]
+    except LauncherError as error:
+        printer.close()
+        say("\n".join((f"error: {error.message}", *error.details, *([f"hint:  {error.hint}"] if error.hint else []))))
+        return conversation
 
 
 def _with_effort(sampling: Sampling, word: str, say: Callable[[str], None]) -> Sampling:
-    from dataclasses import replace
-
     if word not in get_args(ReasoningEffort):
         say(f"The effort is {sampling.reasoning_effort or 'medium'}; say /effort low, medium or high.")
         return sampling

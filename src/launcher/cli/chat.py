@@ -28,7 +28,9 @@ def chat(
     show_reasoning: Annotated[
         bool | None, typer.Option("--reasoning/--no-reasoning", help="Show the reasoning, dimmed, on stderr.")
     ] = None,
-    temperature: Annotated[float | None, typer.Option("--temp", help="0: always the likeliest token.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option("--temp", "--temperature", help="0: always the likeliest token.")
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", "-s", help="Makes sampling repeatable.")] = None,
     max_tokens: Annotated[int | None, typer.Option("--max-tokens", "-n", min=1, help="End an answer here.")] = None,
     ctx_size: options.CtxSize = None,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,11 @@ from launcher.errors import ExitCode, UsageError
 from launcher.planner.types import LoadParams
 from launcher.settings import Settings
 
+_PLACEMENT = (
+    *("quant", "prefer", "ctx_size", "min_ctx", "n_gpu_layers", "n_cpu_moe"),
+    *("cache_type_k", "cache_type_v", "ubatch_size", "load_mode", "repack"),
+)
+
 
 def run_chat(flags: Mapping[str, Any], question: str, *, demo: bool, refresh: bool) -> int:
     """Answer `question` (with what is piped in), or hold a conversation on a terminal. Gives the exit code."""
@@ -29,9 +35,11 @@ def run_chat(flags: Mapping[str, Any], question: str, *, demo: bool, refresh: bo
             raise UsageError("--demo is a model of its own; leave --model and --quant out", hint="gpt-oss chat --demo")
         flags = {**flags, "model": str(demo_model_path())}
     settings = load_settings(flags)
-    piped = "" if sys.stdin.isatty() else sys.stdin.read().strip()
-    question = "\n\n".join(part for part in (question.strip(), piped) if part)
-    if not question and not sys.stdin.isatty():
+    if demo:
+        settings = _without_placement(settings, flags)
+    talking = sys.stdin is not None and sys.stdin.isatty()
+    question = "\n\n".join(part for part in (question.strip(), "" if talking else _piped()) if part)
+    if not question and not talking:
         raise UsageError(
             "nothing to answer: the question is empty", hint='gpt-oss chat "What is the capital of France?"'
         )
@@ -48,6 +56,19 @@ def run_chat(flags: Mapping[str, Any], question: str, *, demo: bool, refresh: bo
         if engine.dialect.template.note:
             say(engine.dialect.template.note)
         return _talk(engine, settings, question)
+
+
+def _piped() -> str:
+    """What comes through the pipe, whatever its encoding: a diff of an old file is no reason to refuse."""
+    if sys.stdin is None:  # started with stdin closed
+        return ""
+    return sys.stdin.buffer.read().decode("utf-8", "replace").strip()
+
+
+def _without_placement(settings: Settings, flags: Mapping[str, Any]) -> Settings:
+    """Settings for a demo: what the settings file says of contexts and layers is meant for a model of full size."""
+    defaults = Settings()
+    return replace(settings, **{key: getattr(defaults, key) for key in _PLACEMENT if flags.get(key) is None})
 
 
 def _talk(engine: Any, settings: Settings, question: str) -> int:
@@ -83,28 +104,41 @@ def _line_reader() -> Callable[[], str]:
     """`input` with line editing and history where the platform has readline."""
     with suppress(ImportError):  # Windows has none: its consoles edit lines by themselves
         import readline  # noqa: F401  # importing it is what gives input() its editing
-    return lambda: input(">>> ")
+
+    def read() -> str:
+        if sys.stdout.isatty():
+            return input(">>> ")
+        sys.stderr.write(">>> ")  # stdout goes to a file: it holds answers alone
+        sys.stderr.flush()
+        return input()
+
+    return read
 
 
 @contextmanager
 def loaded(path: Path, params: LoadParams) -> Iterator[Any]:
-    """The embedded engine with `path` loaded, behind a progress bar on a terminal."""
+    """The embedded engine with `path` loaded, behind a progress bar on a terminal. Ctrl-C stops the load."""
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+    from launcher.chat.loop import stop_on_interrupt
     from launcher.engines.embedded import open_engine
 
     console = talk_console()
     columns = (TextColumn("loading"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("loading", total=1.0)
+    stop = threading.Event()
+    with ExitStack() as stack:
+        # A handler rather than an exception: most of a load runs inside C, through whose callbacks none can travel.
+        with (
+            Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar,
+            stop_on_interrupt(stop.set),
+        ):
+            task = bar.add_task("loading", total=1.0)
 
-        def show(done: float) -> bool:
-            bar.update(task, completed=done)
-            return True
+            def show(done: float) -> bool:
+                bar.update(task, completed=done)
+                return not stop.is_set()
 
-        opening = open_engine(path, params, progress=show)
-        engine = opening.__enter__()
-    try:
+            engine = stack.enter_context(open_engine(path, params, progress=show))
+        if stop.is_set():
+            raise KeyboardInterrupt
         yield engine
-    finally:
-        opening.__exit__(None, None, None)

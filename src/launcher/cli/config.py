@@ -35,7 +35,7 @@ def show(json: options.Json = False, debug: options.Debug = False) -> None:  # n
 
 
 @config_app.command()
-def path() -> None:
+def path(debug: options.Debug = False) -> None:  # noqa: ARG001
     """Print the path of the settings file.
 
     Examples:
@@ -49,7 +49,7 @@ def path() -> None:
 
 
 @config_app.command()
-def edit() -> None:
+def edit(debug: options.Debug = False) -> None:  # noqa: ARG001
     """Open the settings file in your editor; a new one begins as the commented example.
 
     Examples:
@@ -59,11 +59,12 @@ def edit() -> None:
     """
     from launcher.cli.context import load_settings
     from launcher.cli.editor import open_in_editor
+    from launcher.cli.output import save_text
     from launcher.configs import configs_dir
-    from launcher.paths import folders, write_atomic
+    from launcher.paths import folders
 
     file = folders().config_file
     if not file.exists():
-        write_atomic(file, (configs_dir() / "settings.example.toml").read_text(encoding="utf-8"))
+        save_text(file, (configs_dir() / "settings.example.toml").read_text(encoding="utf-8"))
     open_in_editor(file)
     load_settings({})  # a slip is told now rather than by the next command

@@ -48,7 +48,11 @@ def _ask(file: ModelFile, settings: Settings) -> None:
         return
     import typer
 
-    if not typer.confirm("Go ahead?", default=True, err=True):
+    try:
+        agreed = typer.confirm("Go ahead?", default=True, err=True)
+    except typer.Abort:
+        raise KeyboardInterrupt from None  # Ctrl-C or Ctrl-D at the question: told as any other
+    if not agreed:
         raise UsageError("not downloaded", hint="gpt-oss plan")
 
 

@@ -17,9 +17,14 @@ def open_in_editor(path: Path) -> None:
     Raises:
         LauncherError: the editor is not there, or ended with an error.
     """
-    command = os.environ.get("VISUAL") or os.environ.get("EDITOR") or ("notepad" if sys.platform == "win32" else "vi")
+    given = os.environ.get("VISUAL", "").strip() or os.environ.get("EDITOR", "").strip()
+    command = given or ("notepad" if sys.platform == "win32" else "vi")
     try:
-        done = subprocess.run([*shlex.split(command), str(path)], check=False)
+        words = shlex.split(command)
+    except ValueError as error:
+        raise LauncherError(f"cannot read the editor {command!r}: {error}", hint="gpt-oss config path") from error
+    try:
+        done = subprocess.run([*words, str(path)], check=False)
     except OSError as error:
         raise LauncherError(
             f"cannot run the editor {command!r}: {error.strerror}", hint="gpt-oss config path"

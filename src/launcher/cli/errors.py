@@ -2,39 +2,84 @@
 
 from __future__ import annotations
 
+import io
 import os
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import PurePath
 
-from launcher.errors import ExitCode, LauncherError
+from launcher.errors import DamagedFileError, EngineError, ExitCode, LauncherError, NetworkError, UsageError
 
 
 def run(app: Callable[[], object]) -> None:
     """Run the command line and end the process with the code that its outcome has."""
     try:
-        app()
+        _run_flushed(app)
     except LauncherError as error:
-        if "--debug" in sys.argv:
-            raise
-        print_error(error)
-        sys.exit(error.code)
+        _fail(error)
     except KeyboardInterrupt:
         sys.stderr.write("\ninterrupted\n")
         sys.exit(ExitCode.INTERRUPTED)
     except BrokenPipeError:
-        # The reader of our output is gone (`| head`): not our fault, and nobody is left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(ExitCode.DONE)
-    except Exception as error:
-        if "--debug" in sys.argv:
-            raise
-        print_error(
-            LauncherError(
-                f"unexpected {type(error).__name__}: {error}",
-                hint=f"{' '.join(['gpt-oss', *sys.argv[1:]])} --debug",
-            )
-        )
-        sys.exit(ExitCode.FAULT)
+        _leave_quietly()
+    except SystemExit as error:
+        # The command line library answers a broken pipe with status 1 of its own.
+        if isinstance(error.__context__, BrokenPipeError):
+            _leave_quietly()
+        raise
+    except Exception as error:  # noqa: BLE001  # the last resort of the boundary
+        _fail(_unexpected(error))
+
+
+def _run_flushed(app: Callable[[], object]) -> None:
+    """Run it to the last byte: what is still held back for stdout may fail too, and must do so inside the boundary."""
+    for stream in (sys.stdout, sys.stderr):
+        # A letter that this terminal cannot show is no reason to stop an answer.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    try:
+        app()
+    finally:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+
+
+def _unexpected(error: Exception) -> LauncherError:
+    """A failure that nobody foresaw, or one of the system's, such as a full disk behind `> FILE`."""
+    hint = _with_debug(sys.argv[1:])
+    if not isinstance(error, OSError):
+        return LauncherError(f"unexpected {type(error).__name__}: {error}", hint=hint)
+    _drop_stdout()
+    what = str(error.filename) if error.filename else "the output cannot be written"
+    return LauncherError(f"{what}: {error.strerror or error}", hint=hint)
+
+
+def _fail(error: LauncherError) -> None:
+    """Tell the error (with --debug the traceback that is being handled first) and end the process with its code."""
+    if "--debug" in sys.argv:
+        import traceback
+
+        traceback.print_exc()
+    print_error(error)
+    sys.exit(error.code)
+
+
+def _leave_quietly() -> None:
+    """The reader of our output is gone (`| head`): not our fault, and nobody is left to tell."""
+    _drop_stdout()
+    sys.exit(ExitCode.DONE)
+
+
+def _drop_stdout() -> None:
+    """Send what is still to be flushed at exit nowhere: it would fail again, past every boundary."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _with_debug(args: Sequence[str]) -> str:
+    """The command that was typed, with --debug where it counts as an option."""
+    end = args.index("--") if "--" in args else len(args)
+    return shlex.join(["gpt-oss", *args[:end], "--debug", *args[end:]])
 
 
 def print_error(error: LauncherError) -> None:
@@ -43,8 +88,33 @@ def print_error(error: LauncherError) -> None:
     from rich.text import Text
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(Text.assemble(("error: ", "bold red"), error.message))
+    console.print(Text.assemble(("error: ", "bold red"), _one_line(_message(error))))
     for line in error.details:
-        console.print(Text(f"  {line}"))
-    if error.hint:
-        console.print(Text.assemble(("hint:  ", "bold"), error.hint))
+        console.print(Text(f"  {_one_line(line)}"))
+    console.print(Text.assemble(("hint:  ", "bold"), _one_line(error.hint or _next_command(error))))
+
+
+def _message(error: LauncherError) -> str:
+    """The message, with the file that it is about."""
+    if isinstance(error, DamagedFileError) and error.path and PurePath(error.path).name not in error.message:
+        return f"{PurePath(error.path).name}: {error.message}"
+    return error.message
+
+
+def _next_command(error: LauncherError) -> str:
+    """What to run next, where the error itself does not know better."""
+    if isinstance(error, UsageError):
+        command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+        return f"gpt-oss {command} --help" if command.isalpha() else "gpt-oss --help"
+    if isinstance(error, NetworkError):
+        return "gpt-oss chat --demo"
+    if isinstance(error, DamagedFileError):
+        return "gpt-oss plan"
+    if isinstance(error, EngineError):
+        return "gpt-oss hardware"
+    return _with_debug(sys.argv[1:])
+
+
+def _one_line(text: str) -> str:
+    """Names of files and what a server said may hold line breaks and escape sequences; neither reaches a terminal."""
+    return "".join(char if char.isprintable() else " " for char in text)

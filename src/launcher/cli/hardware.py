@@ -29,10 +29,9 @@ def hardware(
 
     found = detect()
     if save is not None:
-        from launcher.cli.output import json_text
-        from launcher.paths import write_atomic
+        from launcher.cli.output import json_text, save_text
 
-        write_atomic(save, json_text(found), mode=0o644)
+        save_text(save, json_text(found))
         say(f"saved to {save}; plan for it anywhere: gpt-oss plan --hardware {save}")
     if json:
         print_json(found)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from launcher.errors import LauncherError
 from launcher.records import to_jsonable
 
 if TYPE_CHECKING:
@@ -31,6 +33,20 @@ def report_console() -> Console:
 
     piped = not sys.stdout.isatty()
     return Console(highlight=False, width=200 if piped else None, no_color=piped or None)
+
+
+def save_text(path: Path, text: str) -> None:
+    """Write a file that a person asked for, whole or not at all.
+
+    Raises:
+        LauncherError: the folder cannot be written.
+    """
+    from launcher.paths import write_atomic
+
+    try:
+        write_atomic(path, text, mode=0o644)
+    except OSError as error:
+        raise LauncherError(f"cannot write {path}: {error.strerror or error}", hint=f"ls -ld {path.parent}") from error
 
 
 def talk_console() -> Console:

@@ -105,8 +105,12 @@ class EmbeddedEngine:
         Raises:
             EngineError: the prompt does not fit the context, or llama.cpp failed.
         """
-        self._cancelled.clear()
-        begin = self._clock()
+        self._cancelled.clear()  # here, not at the first delta: a cancel that comes in between must count
+        return self._turn(messages, sampling, tools, self._clock())
+
+    def _turn(
+        self, messages: Sequence[Message], sampling: Sampling, tools: Sequence[dict[str, Any]], begin: float
+    ) -> Iterator[ChatDelta]:
         prompt = self.prompt_tokens(messages, sampling, tools)
         if len(prompt) >= self.n_ctx:
             raise EngineError(

@@ -84,7 +84,7 @@ class LlamaModel:
 
         Raises:
             EngineError: llama.cpp refused; its last words are in `log`.
-            KeyboardInterrupt: Ctrl-C while loading; nothing stays allocated.
+            KeyboardInterrupt: Ctrl-C while loading, or `progress` answered False; nothing stays allocated.
         """
         llama_cpp.llama_backend_init()
         fields = llama_cpp.llama_model_default_params()
@@ -103,22 +103,22 @@ class LlamaModel:
             overrides[i] = _TensorOverride(pattern.encode(), ggml.ggml_backend_cpu_buffer_type())
         fields.tensor_buft_overrides = ctypes.cast(overrides, ctypes.c_void_p)
 
-        interrupted = False
+        stopped = False
 
         @llama_cpp.llama_progress_callback  # type: ignore[untyped-decorator]
         def on_progress(done: float, _data: object) -> bool:
             # A Ctrl-C lands here, inside a C call, where an exception cannot travel: it is raised after the load.
-            nonlocal interrupted
+            nonlocal stopped
             try:
-                return progress is None or progress(done)
+                stopped = progress is not None and not progress(done)
             except KeyboardInterrupt:
-                interrupted = True
-                return False
+                stopped = True
+            return not stopped
 
         fields.progress_callback = on_progress
         pointer = llama_cpp.llama_model_load_from_file(str(path).encode(), fields)
         if not pointer:
-            if interrupted:
+            if stopped:
                 raise KeyboardInterrupt
             raise EngineError(
                 f"llama.cpp could not load {path.name}: {_last_error(log)}", log=tuple(log), hint="gpt-oss plan"
