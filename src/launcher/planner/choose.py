@@ -1,25 +1,28 @@
 """Choose the file, its placement and its context: the product's rule, to the letter. Pure.
 
 The largest model that fits; of it the best quant class (bits per dense weight), unless that costs a slower tier or a
-context under 32K. `--prefer speed` takes the fastest prediction instead, `--prefer context` the longest context.
+context under 32K. Within a tier a class above the native release must not push more layers off the GPU, and one below
+it is not taken to keep more there. `--prefer speed` takes the fastest prediction, `--prefer context` the longest
+context.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from launcher.catalogue.types import Catalogue, ModelFile, ModelSpec, ModelWeights
 from launcher.errors import DoesNotFitError, UsageError
 from launcher.hardware.types import Hardware
-from launcher.planner.explain import candidate_row, plan_notes, shortfall_lines
-from launcher.planner.placement import Case, Placement, placements
-from launcher.planner.throughput import decode_tps
+from launcher.planner.explain import candidate_row, plan_notes, shortfall_lines, worst_row
+from launcher.planner.placement import Case, Placement, first_fit, placements, with_n_ctx
+from launcher.planner.throughput import active_bytes, decode_tps
 from launcher.planner.types import Estimate, Plan, PlanRequest
 from launcher.units import format_bytes
 
 GOOD_N_CTX = 32_768  # a better quant class never costs a context under this
 _CTX_STEPS = (131_072, 98_304, 65_536, 49_152, 32_768, 24_576, 16_384, 12_288, 8_192, 6_144, 4_096)
+NATIVE_BPW = 8.4  # MXFP4 = Q8_0 have 8.5: what OpenAI released; below it quality is given away
 _SAME_SPEED = 0.95  # predictions within 5 % do not tell two files apart
 
 
@@ -52,27 +55,14 @@ def plan(
         DoesNotFitError: nothing fits; it says what is needed, what is here and what would fit.
         UsageError: the request contradicts the model (a context beyond n_ctx_train).
     """
-    weighed = [
-        weigh(
-            Case(
-                hardware=hardware,
-                spec=catalogue.specs[file.model],
-                weights=catalogue.weights[file.name],
-                request=request,
-            ),
-            file,
-            bandwidths or {},
-        )
-        for file in catalogue.files
-        if file.name in catalogue.weights and file.model in catalogue.specs
-    ]
+    weighed = _weigh_all(hardware, catalogue, request, bandwidths or {})
     if not weighed:
         raise UsageError(
             "no GPT OSS file is known that can be planned for", hint="gpt-oss plan --refresh", details=catalogue.notes
         )
     fitting = [w for w in weighed if w.fits]
     if not fitting:
-        raise _does_not_fit(weighed, request)
+        raise _does_not_fit(weighed, request, _longest_that_fits(hardware, catalogue, request))
     winner = _choose(fitting, request)
     return Plan(
         file=winner.file,
@@ -82,9 +72,28 @@ def plan(
         memory=winner.best.memory,
         decode_tps=winner.tps,
         weights_basis=winner.weights.basis,
-        candidates=tuple(candidate_row(w, winner) for w in sorted(weighed, key=_model_then_class)),
-        notes=plan_notes(hardware, weighed, winner, request, good_n_ctx=GOOD_N_CTX),
+        candidates=tuple(candidate_row(w, winner, request) for w in sorted(weighed, key=_model_then_class)),
+        notes=plan_notes(hardware, weighed, winner, request, good_n_ctx=GOOD_N_CTX, native_bpw=NATIVE_BPW),
     )
+
+
+def _weigh_all(
+    hardware: Hardware, catalogue: Catalogue, request: PlanRequest, bandwidths: Mapping[str, Estimate]
+) -> list[Weighed]:
+    return [
+        weigh(
+            Case(
+                hardware=hardware,
+                spec=catalogue.specs[file.model],
+                weights=catalogue.weights[file.name],
+                request=request,
+            ),
+            file,
+            bandwidths,
+        )
+        for file in catalogue.files
+        if file.name in catalogue.weights and file.model in catalogue.specs
+    ]
 
 
 def _model_then_class(weighed: Weighed) -> tuple[int, float]:
@@ -139,28 +148,16 @@ def _best_placement(case: Case) -> Placement:
     floor = next((n for n in reversed(steps) if n >= good), steps[0])
     wanted = steps if request.prefer == "context" else (floor, *(n for n in steps if n < floor))
     for n_ctx in wanted:
-        found = next((p for p in placements(case, n_ctx) if p.fits), None)
+        found = first_fit(case, n_ctx)
         if found is not None:
             return _stretch(case, found, steps)
-    options = list(placements(case, steps[-1]))
-    if not options:
-        raise UsageError(
-            "n_gpu_layers and n_cpu_moe are for a GPU, and this engine has none",
-            hint="gpt-oss hardware",
-        )
-    # The nearest miss: on a machine with a GPU the one that is short of RAM alone, which is what people can add.
-    return min(options, key=lambda p: (any(not row.fits for row in p.memory[:-1]), _shortfall(p)))
+    return min(placements(case, steps[-1]), key=_shortfall)
 
 
 def _stretch(case: Case, found: Placement, steps: Sequence[int]) -> Placement:
     """The same placement with the longest context that still fits."""
-    for n_ctx in steps:
-        if n_ctx <= found.params.n_ctx:
-            break
-        for option in placements(case, n_ctx):
-            if option.speed_rank == found.speed_rank and option.fits:
-                return option
-    return found
+    longer = (with_n_ctx(case, found, n_ctx) for n_ctx in steps if n_ctx > found.params.n_ctx)
+    return next((option for option in longer if option is not None), found)
 
 
 def _shortfall(placement: Placement) -> int:
@@ -169,39 +166,59 @@ def _shortfall(placement: Placement) -> int:
 
 
 def _choose(fitting: Sequence[Weighed], request: PlanRequest) -> Weighed:
-    if request.prefer == "speed" and any(w.tps for w in fitting):
-        fastest = max(w.tps.value for w in fitting if w.tps)
-        near = [w for w in fitting if w.tps and w.tps.value >= fastest * _SAME_SPEED]
-        # max keeps the first of equals: the catalogue's order of preference.
-        return max(near, key=lambda w: (w.weights.n_params, w.weights.dense_bpw, _on_disk(w)))
+    if request.prefer == "speed":
+        return _fastest(fitting)
     largest = max(w.weights.n_params for w in fitting)
-    same_model = [w for w in fitting if w.weights.n_params == largest]
-    if request.prefer == "context":
-        longest = max(w.best.params.n_ctx for w in same_model)
-        same_model = [w for w in same_model if w.best.params.n_ctx == longest]
-    rank = min(w.best.speed_rank for w in same_model)
-    fast = [w for w in same_model if w.best.speed_rank == rank]
-    if request.prefer == "speed":  # no bandwidth is known: fewest bytes are fastest
-        return min(fast, key=lambda w: w.weights.total_bytes)
-    good = min(GOOD_N_CTX, max(w.best.params.n_ctx for w in fast))
-    roomy = [w for w in fast if w.best.params.n_ctx >= good]
-    return max(roomy, key=lambda w: (round(w.weights.dense_bpw, 1), _on_disk(w)))
+    options = [w for w in fitting if w.weights.n_params == largest]
+    longest = max(w.best.params.n_ctx for w in options)
+    enough = longest if request.prefer == "context" else min(GOOD_N_CTX, longest)
+    options = [w for w in options if w.best.params.n_ctx >= enough]
+    tier = min(w.best.tier_rank for w in options)
+    options = [w for w in options if w.best.tier_rank == tier]
+    options = [w for w in options if w.weights.dense_bpw >= NATIVE_BPW] or options
+    rank = min(w.best.speed_rank for w in options)
+    options = [w for w in options if w.best.speed_rank == rank]
+    # max keeps the first of equals: the catalogue's order of preference.
+    return max(options, key=lambda w: (round(w.weights.dense_bpw, 1), _on_disk(w)))
+
+
+def _fastest(fitting: Sequence[Weighed]) -> Weighed:
+    speeds = [w.tps.value for w in fitting if w.tps is not None]
+    if len(speeds) < len(fitting):
+        # An unknown speed compares with no other: the best tier, and there the fewest bytes per token.
+        return min(fitting, key=lambda w: (w.best.tier_rank, sum(active_bytes(w.spec, w.weights, w.best.params))))
+    near = [w for w in fitting if w.tps is not None and w.tps.value >= max(speeds) * _SAME_SPEED]
+    return max(near, key=lambda w: (w.weights.n_params, w.weights.dense_bpw, _on_disk(w)))
 
 
 def _on_disk(weighed: Weighed) -> bool:
     return weighed.file.local_path is not None
 
 
-def _does_not_fit(weighed: Sequence[Weighed], request: PlanRequest) -> DoesNotFitError:
+def _longest_that_fits(hardware: Hardware, catalogue: Catalogue, request: PlanRequest) -> int | None:
+    """Where a pinned context is what does not fit: the longest one that does."""
+    if request.n_ctx is None and request.min_ctx is None:
+        return None
+    free = _weigh_all(hardware, catalogue, replace(request, n_ctx=None, min_ctx=None, prefer="context"), {})
+    return max((w.best.params.n_ctx for w in free if w.fits), default=None)
+
+
+def _does_not_fit(weighed: Sequence[Weighed], request: PlanRequest, n_ctx: int | None) -> DoesNotFitError:
     closest = min(weighed, key=lambda w: _shortfall(w.best))
-    row = max(closest.best.memory, key=lambda r: r.used_bytes - (r.free_bytes - r.headroom_bytes))
+    row = worst_row(closest.best)
     has = row.free_bytes - row.headroom_bytes
-    pinned = request.model != "auto" or request.quant is not None
+    details = shortfall_lines(closest.best)
+    if n_ctx is not None:
+        hint = f"gpt-oss plan --ctx-size {n_ctx}"
+        details = (*details, f"A context of {n_ctx} tokens would fit.")
+    else:
+        pinned = request.model != "auto" or request.quant is not None
+        hint = "gpt-oss plan --model auto" if pinned else "gpt-oss chat --demo"
     return DoesNotFitError(
         f"{closest.file.model} ({closest.file.quant}) does not fit: {row.name} needs {format_bytes(row.used_bytes)} "
         f"and has {format_bytes(has)}",
         needs_bytes=row.used_bytes,
         has_bytes=has,
-        hint="gpt-oss plan --model auto" if pinned else "gpt-oss chat --demo",
-        details=shortfall_lines(closest.best),
+        hint=hint,
+        details=details,
     )

@@ -28,7 +28,16 @@ def _needs(row: DeviceMemory) -> str:
     )
 
 
-def candidate_row(weighed: Weighed, winner: Weighed) -> Candidate:
+def worst_row(placement: Placement) -> DeviceMemory:
+    """The row that is shortest of memory."""
+    return max(placement.memory, key=_short_bytes)
+
+
+def _short_bytes(row: DeviceMemory) -> int:
+    return row.used_bytes - (row.free_bytes - row.headroom_bytes)
+
+
+def candidate_row(weighed: Weighed, winner: Weighed, request: PlanRequest) -> Candidate:
     """One line of the table of candidates."""
     best = weighed.best
     fits = weighed.fits
@@ -46,44 +55,60 @@ def candidate_row(weighed: Weighed, winner: Weighed) -> Candidate:
         n_cpu_moe=best.params.n_cpu_moe if fits else None,
         used_bytes=sum(row.used_bytes for row in best.memory),
         decode_tps=weighed.tps if fits else None,
-        reason=_reason(weighed, winner),
+        reason=_reason(weighed, winner, request),
     )
 
 
-def _reason(weighed: Weighed, winner: Weighed) -> str:
+def _reason(weighed: Weighed, winner: Weighed, request: PlanRequest) -> str:
     bpw, won_bpw = weighed.weights.dense_bpw, winner.weights.dense_bpw
+    n_params, won_n_params = weighed.weights.n_params, winner.weights.n_params
     if weighed is winner:
         reason = "chosen"
     elif not weighed.fits:
-        row = max(weighed.best.memory, key=lambda r: r.used_bytes - (r.free_bytes - r.headroom_bytes))
-        reason = f"{row.name} short by {format_bytes(row.used_bytes - (row.free_bytes - row.headroom_bytes))}"
-    elif weighed.weights.n_params < winner.weights.n_params:
+        row = worst_row(weighed.best)
+        reason = f"{row.name} is short by {format_bytes(_short_bytes(row))}"
+    elif n_params > won_n_params or (request.prefer == "speed" and _is_slower(weighed, winner)):
+        reason = "slower than the choice"  # a larger model that fits is passed over for speed alone
+    elif n_params < won_n_params:
         reason = f"a smaller model than {winner.file.model}"
-    elif weighed.best.speed_rank > winner.best.speed_rank:
+    elif weighed.best.tier_rank > winner.best.tier_rank or (
+        weighed.best.speed_rank > winner.best.speed_rank and bpw >= won_bpw - 0.05
+    ):
         reason = "needs a slower placement"
-    elif weighed.best.params.n_ctx < winner.best.params.n_ctx:
+    elif weighed.best.params.n_ctx < winner.best.params.n_ctx and bpw >= won_bpw - 0.05:
         reason = f"only {weighed.best.params.n_ctx} tokens of context"
     elif bpw < won_bpw - 0.05:
-        reason = "fewer bits"
-    elif bpw > won_bpw + 0.05:
-        reason = "slower than the choice"
-    else:
+        reason = f"fewer bits per dense weight ({bpw:.1f})"
+    elif weighed.file.repo != winner.file.repo:
         reason = "the same class from another repository"
+    else:
+        reason = f"the same class as {winner.file.quant}"
     return reason
 
 
+def _is_slower(weighed: Weighed, winner: Weighed) -> bool:
+    return weighed.tps is not None and winner.tps is not None and weighed.tps.value < winner.tps.value
+
+
 def plan_notes(
-    hardware: Hardware, weighed: Sequence[Weighed], winner: Weighed, request: PlanRequest, *, good_n_ctx: int
+    hardware: Hardware,
+    weighed: Sequence[Weighed],
+    winner: Weighed,
+    request: PlanRequest,
+    *,
+    good_n_ctx: int,
+    native_bpw: float,
 ) -> tuple[str, ...]:
     """What was traded and what would change it, as sentences with numbers."""
-    notes = [*_larger_model(weighed, winner), *_context(winner, request), *_placement(winner)]
-    notes += _faster_class(weighed, winner, request, good_n_ctx)
+    notes = [*_larger_model(weighed, winner), *_context(winner, request), *_placement(winner, request)]
+    if request.prefer == "quality":
+        notes += _faster_class(weighed, winner, good_n_ctx=good_n_ctx, native_bpw=native_bpw)
     for idle in hardware.idle_devices:
         notes.append(f"{idle.description}: {idle.reason}" + (f" Run: {idle.remedy}" if idle.remedy else ""))
     used = chosen_device(hardware)
     others = [d.name for d in hardware.devices if d is not used and d.kind == "gpu"]
     if others and used is not None and winner.best.params.devices:
-        notes.append(f"Uses {used.name} alone; {', '.join(others)} stay idle.")
+        notes.append(f"Uses {used.name} alone; {', '.join(others)} {'stays' if len(others) == 1 else 'stay'} idle.")
     if winner.weights.basis != "header":
         notes.append(f"Weights are from the {winner.weights.basis}; the file's own header is read before it is loaded.")
     return tuple(notes)
@@ -111,34 +136,37 @@ def _context(winner: Weighed, request: PlanRequest) -> list[str]:
     ]
 
 
-def _placement(winner: Weighed) -> list[str]:
-    params = winner.best.params
+def _placement(winner: Weighed, request: PlanRequest) -> list[str]:
+    params, spec = winner.best.params, winner.spec
     if winner.best.tier == "gpu+cpu-experts":
-        return [f"The experts of {params.n_cpu_moe} of {winner.spec.n_layer} layers stay in RAM (n_cpu_moe)."]
+        return [f"The experts of {params.n_cpu_moe} of {spec.n_layer} layers stay in RAM (n_cpu_moe)."]
     if winner.best.tier == "partial":
-        return [f"{params.n_gpu_layers} of {winner.spec.n_layer + 1} layers are on the GPU, all experts in RAM."]
-    if winner.best.tier == "cpu" and not params.repack:
+        experts = ", all experts in RAM" if spec.n_expert and params.n_cpu_moe == spec.n_layer else ""
+        return [f"{params.n_gpu_layers} of {spec.n_layer + 1} layers are on the GPU{experts}."]
+    if winner.best.tier != "cpu":
+        return []
+    if not params.repack and request.repack is None:
         return ["Experts keep their plain layout: a repacked copy, a third faster to decode, does not fit in RAM."]
-    if winner.best.tier == "cpu" and params.load_mode == "none":
+    if params.load_mode == "none" and request.load_mode is None:
         return ["Loaded without mmap: the mapped file beside the repacked experts does not fit in RAM."]
     return []
 
 
-def _faster_class(weighed: Sequence[Weighed], winner: Weighed, request: PlanRequest, good_n_ctx: int) -> list[str]:
-    if request.prefer != "quality" or winner.tps is None:
+def _faster_class(weighed: Sequence[Weighed], winner: Weighed, *, good_n_ctx: int, native_bpw: float) -> list[str]:
+    if winner.tps is None:
         return []
     same = [
-        w
+        (w.tps.value, w)
         for w in weighed
         if w.fits
         and w.tps is not None
         and w.weights.n_params == winner.weights.n_params
         and w.best.params.n_ctx >= min(good_n_ctx, winner.best.params.n_ctx)
-        and w.weights.dense_bpw >= 8.4  # the native release: below it quality is given away
+        and w.weights.dense_bpw >= native_bpw
     ]
-    fastest = max(same, key=lambda w: w.tps.value if w.tps else 0.0, default=None)
-    if fastest is None or fastest.tps is None or fastest.tps.value < winner.tps.value * 1.05:
+    tps, fastest = max(same, key=lambda pair: pair[0], default=(0.0, winner))
+    if tps < winner.tps.value * 1.05:
         return []
-    gain = fastest.tps.value / winner.tps.value - 1
+    gain = tps / winner.tps.value - 1
     bits = f"{fastest.weights.dense_bpw:.1f} instead of {winner.weights.dense_bpw:.1f} bits per dense weight"
-    return [f"{fastest.file.quant}: about {gain:.0%} faster, at {bits}: --prefer speed."]
+    return [f"{fastest.file.quant}: about {gain:.0%} faster, at {bits}: --quant {fastest.file.quant}."]

@@ -92,6 +92,8 @@ class ModelSplit:
     """Host tensors, without the repacked copy."""
     repack_bytes: int
     """Of host tensors, what the CPU backend keeps in its own layout: a second copy under mmap, else the only one."""
+    unmapped_copy_bytes: int
+    """Of `repack_bytes`, what is a second copy without mmap too: tied embeddings, whose plain rows are looked up."""
 
 
 def split_weights(spec: ModelSpec, weights: ModelWeights, params: LoadParams) -> ModelSplit:
@@ -99,12 +101,15 @@ def split_weights(spec: ModelSpec, weights: ModelWeights, params: LoadParams) ->
 
     Embeddings stay on the host; a block's dense tensors follow `n_gpu_layers`; its experts go to the host for the
     first `n_cpu_moe` blocks. With a GPU, host tensors sit in its pinned or the plain CPU buffer, never repacked.
+    Where the output is tied to the embeddings, an offloaded one is a copy of them (llama_model_loader::create_tensor,
+    TENSOR_DUPLICATED).
     """
     device = 0
     host = weights.token_embd_bytes
     repack = 0
+    tied = weights.output_bytes == 0
     if output_on_gpu(params):
-        device += weights.output_bytes + weights.output_norm_bytes
+        device += (weights.token_embd_bytes if tied else weights.output_bytes) + weights.output_norm_bytes
     else:
         host += weights.output_bytes + weights.output_norm_bytes
         repack += weights.output_repack_bytes
@@ -115,7 +120,12 @@ def split_weights(spec: ModelSpec, weights: ModelWeights, params: LoadParams) ->
         host += (0 if gpu else layer.dense_bytes) + (0 if experts_gpu else layer.expert_bytes)
         repack += 0 if gpu else layer.repack_bytes
     use_repack = params.repack and not params.devices
-    return ModelSplit(device_bytes=device, host_bytes=host, repack_bytes=repack if use_repack else 0)
+    return ModelSplit(
+        device_bytes=device,
+        host_bytes=host,
+        repack_bytes=repack if use_repack else 0,
+        unmapped_copy_bytes=weights.output_repack_bytes if use_repack and tied else 0,
+    )
 
 
 _GRAPH_INPUT_BYTES = 40  # per token: id, position, cell indices of both KV halves, output rows

@@ -5,10 +5,12 @@ One GPU or the CPU alone: of several GPUs the one with the most free memory is u
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from launcher.catalogue.types import ModelSpec, ModelWeights
+from launcher.errors import UsageError
 from launcher.hardware.types import Device, Hardware
 from launcher.planner.memory import compute_bytes, kv_layer_bytes, on_gpu, split_weights
 from launcher.planner.types import DeviceMemory, LoadMode, LoadParams, PlanRequest, Tier
@@ -26,6 +28,8 @@ _HOST_PROCESS_BYTES = 48 * MIB
 _VOCAB_BYTES_PER_TOKEN = 320
 
 _ONE_THREAD_BYTES = 16 * MIB  # a core reads this in a millisecond, a few hundred barriers of a graph take as long
+
+_TIERS: tuple[Tier, ...] = ("gpu", "gpu+cpu-experts", "partial", "cpu", "streamed")  # fastest first
 
 N_BATCH = 2048  # llama.cpp's default
 N_UBATCH = 512  # llama.cpp's default: larger ones pay on GPUs for long prompts, and cost window cells and compute
@@ -46,10 +50,14 @@ class Placement:
 
     @property
     def speed_rank(self) -> tuple[int, int, int]:
-        """Smaller is faster: tier, then experts or layers off the GPU, then the plain CPU layout."""
-        order: tuple[Tier, ...] = ("gpu", "gpu+cpu-experts", "partial", "cpu", "streamed")
-        plain = self.tier == "cpu" and not self.params.repack
-        return order.index(self.tier), self.params.n_cpu_moe - self.params.n_gpu_layers, int(plain)
+        """Smaller is faster: tier and CPU layout, then experts or layers off the GPU. For placements of one model."""
+        tier, plain = self.tier_rank
+        return tier, plain, self.params.n_cpu_moe - self.params.n_gpu_layers
+
+    @property
+    def tier_rank(self) -> tuple[int, int]:
+        """Smaller is faster: tier, then the plain CPU layout. Comparable between models, as `speed_rank` is not."""
+        return _TIERS.index(self.tier), int(self.tier == "cpu" and not self.params.repack)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,46 +77,118 @@ def chosen_device(hardware: Hardware) -> Device | None:
 
 
 def placements(case: Case, n_ctx: int) -> Iterator[Placement]:
-    """Every placement at `n_ctx`, fastest first, fitting or not. What the request pins is kept."""
+    """Every placement at `n_ctx`, fastest first, fitting or not. What the request pins is kept.
+
+    Raises:
+        UsageError: the request puts something on a GPU that is not there, or that it forbids.
+    """
+    device = _device_to_use(case)
+    if device is not None:
+        for step in _gpu_steps(case):
+            yield _gpu_placement(case, device, n_ctx, step)
+    yield from _cpu_placements(case, n_ctx)
+
+
+def first_fit(case: Case, n_ctx: int) -> Placement | None:
+    """The first of `placements` that fits, without trying them all.
+
+    From the second GPU step on, each moves bytes from the device to the host. So of those that the device holds only
+    the first can be the fastest that fits, and if its host part is too large, so is that of every later one.
+
+    Raises:
+        UsageError: as `placements`.
+    """
+    device = _device_to_use(case)
+    if device is not None:
+        steps = _gpu_steps(case)
+        found = _gpu_placement(case, device, n_ctx, steps[0])
+        if not found.fits and len(steps) > 1:
+            i = bisect_left(
+                range(1, len(steps) - 1),
+                True,  # noqa: FBT003  # False sorts before True: too large for the device before small enough
+                key=lambda i: _gpu_placement(case, device, n_ctx, steps[i]).memory[0].fits,
+            )
+            found = _gpu_placement(case, device, n_ctx, steps[i + 1])
+        if found.fits:
+            return found
+    return next((p for p in _cpu_placements(case, n_ctx) if p.fits), None)
+
+
+def with_n_ctx(case: Case, placement: Placement, n_ctx: int) -> Placement | None:
+    """The same placement with another context, where that fits; on the CPU it may have to do without mmap."""
+    params = placement.params
+    device = chosen_device(case.hardware) if params.devices else None
+    if device is not None:
+        options: Iterable[Placement] = (_gpu_placement(case, device, n_ctx, (params.n_gpu_layers, params.n_cpu_moe)),)
+    else:
+        options = (p for p in _cpu_placements(case, n_ctx) if p.params.repack == params.repack)
+    return next((p for p in options if p.fits), None)
+
+
+def _device_to_use(case: Case) -> Device | None:
+    """The GPU, unless there is none or the request leaves it out."""
     request = case.request
     device = chosen_device(case.hardware)
-    if device is not None and request.n_gpu_layers != 0:
-        yield from _gpu_placements(case, device, n_ctx)
-    if request.n_gpu_layers in (None, 0) and not request.n_cpu_moe:
-        for repack in (True, False) if request.repack is None else (request.repack,):
-            for load_mode in _load_modes(request):
-                yield place("cpu", case, _params(case, n_ctx, load_mode=load_mode, repack=repack))
+    if request.n_gpu_layers == 0 and request.n_cpu_moe:
+        raise UsageError(
+            f"--n-cpu-moe {request.n_cpu_moe} keeps experts off the GPU, and --n-gpu-layers 0 leaves nothing on it",
+            hint="gpt-oss plan --n-gpu-layers 0 --n-cpu-moe 0",
+        )
+    if device is None and (request.n_gpu_layers or request.n_cpu_moe):
+        raise UsageError(
+            "n_gpu_layers and n_cpu_moe are for a GPU, and this engine has none",
+            hint="gpt-oss hardware",
+        )
+    return None if request.n_gpu_layers == 0 else device
 
 
-def _gpu_placements(case: Case, device: Device, n_ctx: int) -> Iterator[Placement]:
+def _gpu_steps(case: Case) -> list[tuple[int, int]]:
+    """Pairs (n_gpu_layers, n_cpu_moe), fastest first.
+
+    Blocks leave the GPU only after all experts have: an expert frees twelve times what its block's rest does.
+    """
     spec, request = case.spec, case.request
     every = spec.n_layer + 1
     n_moe = spec.n_layer if spec.n_expert else 0
-    layer_counts = range(every, 0, -1) if request.n_gpu_layers is None else (min(request.n_gpu_layers, every),)
-    for n_gpu_layers in layer_counts:
-        if request.n_cpu_moe is not None:
-            moe_counts: tuple[int, ...] | range = (min(request.n_cpu_moe, spec.n_layer),)
-        elif n_gpu_layers == every:
-            moe_counts = range(n_moe + 1)
-        else:
-            # Blocks leave the GPU only after all experts have: an expert frees twelve times what its block's rest does.
-            moe_counts = (n_moe,)
-        for n_cpu_moe in moe_counts:
-            for load_mode in _load_modes(request):
-                params = replace(
-                    _params(case, n_ctx, load_mode=load_mode, repack=False),
-                    n_gpu_layers=n_gpu_layers,
-                    n_cpu_moe=n_cpu_moe,
-                    devices=(device.name,),
-                    offload_kqv=True,
-                )
-                tier: Tier = "partial" if n_gpu_layers < every else "gpu+cpu-experts" if n_cpu_moe else "gpu"
-                yield place(tier, case, params)
+    if request.n_gpu_layers is not None:
+        n_gpu_layers = min(request.n_gpu_layers, every)
+        # n_cpu_moe counts from the first block, which is the first to be off the GPU: below `off` it changes nothing.
+        off = every - n_gpu_layers
+        moe_counts = (0, *range(off + 1, n_moe + 1)) if request.n_cpu_moe is None else (min(request.n_cpu_moe, n_moe),)
+        return [(n_gpu_layers, n_cpu_moe) for n_cpu_moe in moe_counts]
+    if request.n_cpu_moe is not None:
+        return [(n_gpu_layers, min(request.n_cpu_moe, n_moe)) for n_gpu_layers in range(every, 0, -1)]
+    return [(every, n_cpu_moe) for n_cpu_moe in range(n_moe + 1)] + [(n, n_moe) for n in range(every - 1, 0, -1)]
 
 
-def _load_modes(request: PlanRequest) -> tuple[LoadMode, ...]:
-    """Prefer mmap: it starts sooner and shares the page cache. `none` where the mapped copy would not fit beside."""
-    return ("mmap", "none") if request.load_mode is None else (request.load_mode,)
+def _gpu_placement(case: Case, device: Device, n_ctx: int, step: tuple[int, int]) -> Placement:
+    n_gpu_layers, n_cpu_moe = step
+    params = replace(
+        _params(case, n_ctx, load_mode=case.request.load_mode or "mmap", repack=False),
+        n_gpu_layers=n_gpu_layers,
+        n_cpu_moe=n_cpu_moe,
+        devices=(device.name,),
+        offload_kqv=True,
+    )
+    tier: Tier = "partial" if n_gpu_layers <= case.spec.n_layer else "gpu+cpu-experts" if n_cpu_moe else "gpu"
+    return place(tier, case, params)
+
+
+def _cpu_placements(case: Case, n_ctx: int) -> Iterator[Placement]:
+    """On the CPU alone, unless the request puts something on the GPU."""
+    request = case.request
+    if request.n_gpu_layers or request.n_cpu_moe:
+        return
+    for repack in (True, False) if request.repack is None else (request.repack,):
+        for load_mode in _load_modes(request, repack=repack):
+            yield place("cpu", case, _params(case, n_ctx, load_mode=load_mode, repack=repack))
+
+
+def _load_modes(request: PlanRequest, *, repack: bool) -> tuple[LoadMode, ...]:
+    """Prefer mmap: it starts sooner and shares the page cache. `none` saves the mapped copy of repacked weights."""
+    if request.load_mode is not None:
+        return (request.load_mode,)
+    return ("mmap", "none") if repack else ("mmap",)
 
 
 def _params(case: Case, n_ctx: int, *, load_mode: LoadMode, repack: bool) -> LoadParams:
@@ -170,8 +250,8 @@ def place(tier: Tier, case: Case, params: LoadParams) -> Placement:
             )
         )
     mapped = split.host_bytes if params.load_mode in ("mmap", "mmap+mlock") else 0
-    # Without mmap a repacked tensor exists once, in its new layout; with it the plain pages stay mapped beside.
-    model = split.host_bytes + (split.repack_bytes if mapped else 0)
+    # With mmap the plain pages of a repacked tensor stay mapped beside its copy.
+    model = split.host_bytes + (split.repack_bytes if mapped else split.unmapped_copy_bytes)
     available = hardware.memory.available_bytes
     rows.append(
         DeviceMemory(

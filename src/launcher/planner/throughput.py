@@ -12,8 +12,8 @@ from launcher.catalogue.types import ModelSpec, ModelWeights
 from launcher.planner.memory import on_gpu, output_on_gpu
 from launcher.planner.types import Estimate, LoadParams
 
-_GPU_EFFICIENCY = 0.46  # median of eight published single-GPU runs of the 20b (0.42 to 0.57)
-_HOST_EFFICIENCY = 0.65  # from the Xeon E5-2699 v4 and i9-14900K runs of the 120b (0.55 to 0.68)
+_GPU_EFFICIENCY = 0.46  # median of eight published single-GPU runs of the 20b (0.42 to 0.56; DGX Spark 0.79)
+_HOST_EFFICIENCY = 0.65  # from the Xeon E5-2699 v4 (0.64) and i9-14900K (0.59 to 0.89) runs of the 120b
 _HOST_BYTES_PER_S_PER_THREAD = 18e9  # what one core drew: 14.1 tok/s of the 20b, repacked, on two cores with AVX512
 _PLAIN_LAYOUT_SLOWDOWN = 0.75  # CPU experts without repacking: 9.5 against 12.9 tok/s, measured on AVX512
 
