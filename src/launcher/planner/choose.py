@@ -151,7 +151,8 @@ def _best_placement(case: Case) -> Placement:
         found = first_fit(case, n_ctx)
         if found is not None:
             return _stretch(case, found, steps)
-    return min(placements(case, steps[-1]), key=_shortfall)
+    # The nearest miss: on a machine with a GPU the one that is short of RAM alone, which is what people can add.
+    return min(placements(case, steps[-1]), key=lambda p: (any(not row.fits for row in p.memory[:-1]), _shortfall(p)))
 
 
 def _stretch(case: Case, found: Placement, steps: Sequence[int]) -> Placement:

@@ -66,7 +66,7 @@ def _reason(weighed: Weighed, winner: Weighed, request: PlanRequest) -> str:
         reason = "chosen"
     elif not weighed.fits:
         row = worst_row(weighed.best)
-        reason = f"{row.name} is short by {format_bytes(_short_bytes(row))}"
+        reason = f"{row.name} short by {format_bytes(_short_bytes(row))}"
     elif n_params > won_n_params or (request.prefer == "speed" and _is_slower(weighed, winner)):
         reason = "slower than the choice"  # a larger model that fits is passed over for speed alone
     elif n_params < won_n_params:
@@ -78,7 +78,7 @@ def _reason(weighed: Weighed, winner: Weighed, request: PlanRequest) -> str:
     elif weighed.best.params.n_ctx < winner.best.params.n_ctx and bpw >= won_bpw - 0.05:
         reason = f"only {weighed.best.params.n_ctx} tokens of context"
     elif bpw < won_bpw - 0.05:
-        reason = f"fewer bits per dense weight ({bpw:.1f})"
+        reason = "fewer bits"
     elif weighed.file.repo != winner.file.repo:
         reason = "the same class from another repository"
     else:
