@@ -145,7 +145,7 @@ def _device_to_use(case: Case) -> Device | None:
 def _gpu_steps(case: Case) -> list[tuple[int, int]]:
     """Pairs (n_gpu_layers, n_cpu_moe), fastest first.
 
-    Blocks leave the GPU only after all experts have: an expert frees twelve times what its block's rest does.
+    Blocks leave the GPU only after all experts have: they free at least fifteen times what a block's rest does.
     """
     spec, request = case.spec, case.request
     every = spec.n_layer + 1
