@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 from launcher.catalogue.headers import OpenRemote, ensure_header
 from launcher.catalogue.load import load_catalogue
@@ -47,6 +49,12 @@ class World:
     load_catalogue: Callable[..., Catalogue] = load_catalogue
     open_remote: OpenRemote | None = None
     """None: the hub's, where the command is online."""
+    tell: Callable[[str], None] = lambda _: None
+    """Told of what may take a while."""
+
+    def remote(self, *, offline: bool) -> OpenRemote | None:
+        """How headers on the hub are read; None offline."""
+        return None if offline else _telling(self.open_remote or _hub_open_remote(), self.tell)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +84,7 @@ def prepare(
         refresh=refresh,
         isa=machine.cpu.isa,
         cache_dir=world.cache_dir,
-        open_remote=None if offline else world.open_remote or _hub_open_remote(),
+        open_remote=world.remote(offline=offline),
     )
     bandwidths = world.bandwidths(machine)
     for _ in range(_CONFIRMATIONS):
@@ -99,7 +107,7 @@ def _confirmed(file: ModelFile, catalogue: Catalogue, machine: Hardware, world: 
             file,
             cache_dir=world.cache_dir,
             isa=machine.cpu.isa,
-            open_remote=None if offline else world.open_remote or _hub_open_remote(),
+            open_remote=world.remote(offline=offline),
         )
     except DamagedFileError as error:
         rest = tuple(other for other in catalogue.files if other.name != file.name)
@@ -112,6 +120,16 @@ def _confirmed(file: ModelFile, catalogue: Catalogue, machine: Hardware, world: 
         weights={**catalogue.weights, file.name: known.weights},
         specs={**catalogue.specs, file.model: known.spec},
     )
+
+
+def _telling(open_remote: OpenRemote, tell: Callable[[str], None]) -> OpenRemote:
+    """The same, saying which file is read: a header of 13 MB takes ten seconds on a slow line."""
+
+    def opened(repo: str, path: str, *, revision: str | None) -> AbstractContextManager[BinaryIO]:
+        tell(f"reading the header of {repo}/{path}")
+        return open_remote(repo, path, revision=revision)
+
+    return opened
 
 
 def _hub_open_remote() -> OpenRemote:

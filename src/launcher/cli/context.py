@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher import settings_file
+from launcher.cli.output import say
 from launcher.flow import Prepared, World, prepare
 from launcher.paths import folders
 from launcher.planner.types import PlanRequest
@@ -62,7 +63,7 @@ def prepare_plan(settings: Settings, *, refresh: bool = False, hardware_file: Pa
         hardware = load_hardware(hardware_file)
     return prepare(
         request_of(settings),
-        World(cache_dir=folders().cache),
+        World(cache_dir=folders().cache, tell=say),
         offline=is_offline(settings),
         refresh=refresh,
         hardware=hardware,
