@@ -85,8 +85,10 @@ class Sandbox:
             "GPT_OSS_THREADS": "1",
         }
 
-    def start(self, *args: object, env: dict[str, str] | None = None, **options: Any) -> subprocess.Popen[bytes]:
-        """Begin a command, without input and with its output in pipes unless `options` say otherwise."""
+    def start(
+        self, *args: object, env: dict[str, str] | None = None, shell: str = 'exec "$@"', **options: Any
+    ) -> subprocess.Popen[bytes]:
+        """Begin a command, without input and with its output in pipes unless `options` or a line of `shell` differ."""
         given: dict[str, Any] = {
             "stdin": subprocess.DEVNULL,
             "stdout": subprocess.PIPE,
@@ -95,7 +97,7 @@ class Sandbox:
             "env": {**self.env, **(env or {})},
             **options,
         }
-        return subprocess.Popen([executable(), *map(str, args)], **given)
+        return subprocess.Popen(["/bin/sh", "-c", shell, "sh", executable(), *map(str, args)], **given)
 
     def run(self, *args: object, stdin: bytes | None = None, env: dict[str, str] | None = None, **options: Any) -> Done:
         """Run a command to its end."""

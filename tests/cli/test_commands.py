@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import stat
 import tomllib
 from pathlib import Path
@@ -111,7 +110,7 @@ def test_plan_for_this_machine_and_for_a_saved_one(sandbox: Sandbox) -> None:
     assert shown.code == 0
     assert shown.out.startswith("Plan: gpt-oss-20b ")
     assert "\x1b" not in shown.out
-    assert shown.err == ""
+    assert shown.err.startswith("reading the header of "), "talk, and no more than that"
 
 
 def test_a_plan_of_a_file_here(sandbox: Sandbox) -> None:
@@ -152,7 +151,7 @@ def test_what_is_piped_may_be_of_any_encoding(sandbox: Sandbox) -> None:
 
 
 def test_chat_with_stdin_closed(sandbox: Sandbox) -> None:
-    done = sandbox.run("chat", "--demo", "-n", "4", "hello", preexec_fn=lambda: os.close(0))
+    done = sandbox.run("chat", "--demo", "-n", "4", "hello", shell='exec "$@" <&-')
     assert done.code == 0, done
 
 
@@ -163,7 +162,7 @@ def test_max_tokens_ends_an_answer(sandbox: Sandbox) -> None:
 
 
 def test_a_seed_makes_a_hot_answer_repeatable(sandbox: Sandbox) -> None:
-    words = ("chat", "--demo", "--temp", "3", "-n", "24", "--seed")
+    words = ("chat", "--demo", "--temp", "100", "-n", "24", "--seed")
     first, again, other = (sandbox.run(*words, seed, "Tell me a story.") for seed in (7, 7, 8))
     assert (first.out, first.err) == (again.out, again.err)
     assert (first.out, first.err) != (other.out, other.err)

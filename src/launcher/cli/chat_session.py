@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from launcher.chat.conversation import Conversation
 from launcher.cli.context import load_settings, prepare_plan
@@ -115,13 +115,28 @@ def _line_reader() -> Callable[[], str]:
     return read
 
 
+class Opener(Protocol):
+    """Opens an engine: `open_engine`, or a test's."""
+
+    def __call__(
+        self, path: Path, params: LoadParams, *, progress: Callable[[float], bool]
+    ) -> AbstractContextManager[Any]:
+        """`progress` is told 0..1, and answers False to stop the load with KeyboardInterrupt."""
+        ...
+
+
+def _embedded_opener() -> Opener:
+    from launcher.engines.embedded import open_engine  # brings in llama_cpp's declarations
+
+    return open_engine
+
+
 @contextmanager
-def loaded(path: Path, params: LoadParams) -> Iterator[Any]:
+def loaded(path: Path, params: LoadParams, *, opener: Opener | None = None) -> Iterator[Any]:
     """The embedded engine with `path` loaded, behind a progress bar on a terminal. Ctrl-C stops the load."""
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
     from launcher.chat.loop import stop_on_interrupt
-    from launcher.engines.embedded import open_engine
 
     console = talk_console()
     columns = (TextColumn("loading"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
@@ -138,7 +153,7 @@ def loaded(path: Path, params: LoadParams) -> Iterator[Any]:
                 bar.update(task, completed=done)
                 return not stop.is_set()
 
-            engine = stack.enter_context(open_engine(path, params, progress=show))
+            engine = stack.enter_context((opener or _embedded_opener())(path, params, progress=show))
         if stop.is_set():
             raise KeyboardInterrupt
         yield engine
