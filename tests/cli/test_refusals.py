@@ -101,7 +101,7 @@ CASES = {
         prepare=small_machine,
     ),
     "context too long": Case(
-        "plan --model 20b --ctx-size 200000", 2, ("200000", "131072"), "gpt-oss plan --ctx-size 131072"
+        "plan --model 20b --ctx-size 200000", 2, ("200000", "131072"), "gpt-oss plan --model 20b --ctx-size 131072"
     ),
     "context of the demo too long": Case("chat --demo --ctx-size 1000000 hello", 2, ("1000000", "beyond")),
     "unknown setting": Case(

@@ -157,6 +157,14 @@ def test_a_context_beyond_the_training_is_refused(wish: dict[str, Any], hint: st
     assert refused.value.hint == hint
 
 
+# The hint left the model out, and so planned for another one.
+def test_hints_keep_the_model_that_was_asked_for() -> None:
+    wish: dict[str, Any] = {"model": "my models/20b.gguf", "quant": "MXFP4", "n_ctx": 200_000}
+    with pytest.raises(UsageError) as refused:
+        make_plan(cpu_machine(ram_gib=64), files=files_of("gpt-oss-20b", "MXFP4"), **wish)
+    assert refused.value.hint == "gpt-oss plan --model 'my models/20b.gguf' --quant MXFP4 --ctx-size 131072"
+
+
 def test_a_minimum_is_met_by_a_slower_placement() -> None:
     usual = make_plan(gpu_machine(vram_gib=8))
     longer = make_plan(gpu_machine(vram_gib=8), min_ctx=100_000)

@@ -8,6 +8,7 @@ context.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -80,20 +81,19 @@ def plan(
 def _weigh_all(
     hardware: Hardware, catalogue: Catalogue, request: PlanRequest, bandwidths: Mapping[str, Estimate]
 ) -> list[Weighed]:
-    return [
-        weigh(
-            Case(
-                hardware=hardware,
-                spec=catalogue.specs[file.model],
-                weights=catalogue.weights[file.name],
-                request=request,
-            ),
-            file,
-            bandwidths,
-        )
-        for file in catalogue.files
-        if file.name in catalogue.weights and file.model in catalogue.specs
-    ]
+    known: dict[tuple[str, int], Weighed] = {}
+    weighed = []
+    for file in catalogue.files:
+        weights, spec = catalogue.weights.get(file.name), catalogue.specs.get(file.model)
+        if weights is None or spec is None:
+            continue
+        # Files of one recipe share their weight table, and so their placements.
+        same = known.get((file.model, id(weights)))
+        if same is None:
+            case = Case(hardware=hardware, spec=spec, weights=weights, request=request)
+            same = known[file.model, id(weights)] = weigh(case, file, bandwidths)
+        weighed.append(replace(same, file=file))
+    return weighed
 
 
 def _model_then_class(weighed: Weighed) -> tuple[int, float]:
@@ -112,6 +112,13 @@ def weigh(case: Case, file: ModelFile, bandwidths: Mapping[str, Estimate]) -> We
     )
 
 
+def plan_command(request: PlanRequest, flags: str) -> str:
+    """The command that plans for the same model with other flags."""
+    model = "" if request.model == "auto" else f" --model {shlex.quote(request.model)}"
+    quant = "" if request.quant is None else f" --quant {shlex.quote(request.quant)}"
+    return f"gpt-oss plan{model}{quant} {flags}"
+
+
 def context_steps(spec: ModelSpec, request: PlanRequest) -> tuple[int, ...]:
     """Context lengths to try, longest first. A pinned one is the only one; 0 means all that the model was trained for.
 
@@ -122,7 +129,7 @@ def context_steps(spec: ModelSpec, request: PlanRequest) -> tuple[int, ...]:
         if request.n_ctx > spec.n_ctx_train:
             raise UsageError(
                 f"a context of {request.n_ctx} tokens is beyond the {spec.n_ctx_train} that {spec.id} was trained for",
-                hint=f"gpt-oss plan --ctx-size {spec.n_ctx_train}",
+                hint=plan_command(request, f"--ctx-size {spec.n_ctx_train}"),
             )
         return (request.n_ctx,)
     if request.n_ctx == 0:
@@ -131,7 +138,7 @@ def context_steps(spec: ModelSpec, request: PlanRequest) -> tuple[int, ...]:
     if at_least > spec.n_ctx_train:
         raise UsageError(
             f"--min-ctx {at_least} is beyond the {spec.n_ctx_train} tokens that {spec.id} was trained for",
-            hint=f"gpt-oss plan --min-ctx {spec.n_ctx_train}",
+            hint=plan_command(request, f"--min-ctx {spec.n_ctx_train}"),
         )
     steps = (spec.n_ctx_train, *(n for n in _CTX_STEPS if n < spec.n_ctx_train), at_least)
     return tuple(sorted({n for n in steps if n >= max(at_least, 1)}, reverse=True))
@@ -210,7 +217,7 @@ def _does_not_fit(weighed: Sequence[Weighed], request: PlanRequest, n_ctx: int |
     has = row.free_bytes - row.headroom_bytes
     details = shortfall_lines(closest.best)
     if n_ctx is not None:
-        hint = f"gpt-oss plan --ctx-size {n_ctx}"
+        hint = plan_command(request, f"--ctx-size {n_ctx}")
         details = (*details, f"A context of {n_ctx} tokens would fit.")
     else:
         pinned = request.model != "auto" or request.quant is not None

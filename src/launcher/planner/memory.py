@@ -68,14 +68,18 @@ def kv_layer_bytes(spec: ModelSpec, params: LoadParams) -> tuple[int, ...]:
         spec.n_embd_head_k * spec.n_head_kv * k_bytes // k_block
         + spec.n_embd_head_v * spec.n_head_kv * v_bytes // v_block
     )
-    return tuple(
-        cells.n_stream * (cells.swa if is_swa_layer(spec, i) else cells.full) * row for i in range(spec.n_layer)
-    )
+    full, window = cells.n_stream * cells.full * row, cells.n_stream * cells.swa * row
+    return tuple(window if is_swa_layer(spec, i) else full for i in range(spec.n_layer))
+
+
+def first_on_gpu(spec: ModelSpec, params: LoadParams) -> int:
+    """The first offloaded block: the last `n_gpu_layers` of n_layer + 1 are, of which the output counts as one."""
+    return max(0, spec.n_layer + 1 - params.n_gpu_layers)
 
 
 def on_gpu(spec: ModelSpec, params: LoadParams, layer: int) -> bool:
-    """Whether block `layer` is offloaded: the last `n_gpu_layers` of n_layer + 1 are (the output counts as one)."""
-    return layer >= spec.n_layer + 1 - params.n_gpu_layers
+    """Whether block `layer` is offloaded."""
+    return layer >= first_on_gpu(spec, params)
 
 
 def output_on_gpu(params: LoadParams) -> bool:
@@ -113,8 +117,9 @@ def split_weights(spec: ModelSpec, weights: ModelWeights, params: LoadParams) ->
     else:
         host += weights.output_bytes + weights.output_norm_bytes
         repack += weights.output_repack_bytes
+    first = first_on_gpu(spec, params)
     for i, layer in enumerate(weights.layers):
-        gpu = on_gpu(spec, params, i)
+        gpu = i >= first
         experts_gpu = gpu and i >= params.n_cpu_moe
         device += (layer.dense_bytes if gpu else 0) + (layer.expert_bytes if experts_gpu else 0)
         host += (0 if gpu else layer.dense_bytes) + (0 if experts_gpu else layer.expert_bytes)

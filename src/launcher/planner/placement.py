@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from launcher.catalogue.types import ModelSpec, ModelWeights
 from launcher.errors import UsageError
 from launcher.hardware.types import Device, Hardware
-from launcher.planner.memory import compute_bytes, kv_layer_bytes, on_gpu, split_weights
+from launcher.planner.memory import compute_bytes, first_on_gpu, kv_layer_bytes, split_weights
 from launcher.planner.types import DeviceMemory, LoadMode, LoadParams, PlanRequest, Tier
 from launcher.units import MIB
 
@@ -233,7 +233,7 @@ def place(tier: Tier, case: Case, params: LoadParams) -> Placement:
     kv_device = 0
     device = next((d for d in hardware.devices if params.devices and d.name == params.devices[0]), None)
     if device is not None:
-        kv_device = sum(b for i, b in enumerate(kv) if on_gpu(spec, params, i))
+        kv_device = sum(kv[first_on_gpu(spec, params) :])
         # Prompts of 32 tokens and more copy host experts to the GPU: its scheduler buffer holds the largest such
         # tensor (ggml_backend_sched, op_offload).
         staged = weights.largest_expert_tensor_bytes if params.n_cpu_moe or params.n_gpu_layers <= spec.n_layer else 0
