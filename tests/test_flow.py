@@ -1,0 +1,143 @@
+"""The flow over fakes: a machine and listings in, a plan that the chosen file's own header confirmed out."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+
+from launcher.catalogue.load import load_catalogue
+from launcher.errors import DamagedFileError, DoesNotFitError, NetworkError
+from launcher.flow import World, prepare
+from launcher.hardware.types import Hardware
+from launcher.planner.types import Estimate, PlanRequest
+from launcher.store.types import HubFile, RepoListing
+from tests.builders import cpu_machine
+from tests.catalogue.builders import shipped, tiny_file
+
+GGML, LMSTUDIO = "ggml-org/gpt-oss-20b-GGUF", "lmstudio-community/gpt-oss-20b-GGUF"
+
+
+@dataclass
+class Outside:
+    """The hub as the flow sees it: listings of what shipped, and one content behind every header."""
+
+    repos: tuple[str, ...] = (GGML,)
+    content: bytes = field(default_factory=tiny_file)
+    failures: dict[str, Exception] = field(default_factory=dict)
+    opened: list[str] = field(default_factory=list)
+    detected: int = 0
+
+    def list_repo(self, repo: str) -> RepoListing:
+        files = [file for file in shipped().files if file.repo == repo and repo in self.repos]
+        return RepoListing(
+            repo=repo,
+            commit="c" * 40,
+            files=tuple(
+                HubFile(path=part.path, size_bytes=part.size_bytes, sha256=part.sha256, etag=part.sha256)
+                for file in files
+                for part in file.parts
+            ),
+        )
+
+    @contextmanager
+    def open_remote(self, repo: str, path: str, *, revision: str | None) -> Iterator[BinaryIO]:
+        self.opened.append(f"{repo}/{path}")
+        if repo in self.failures:
+            raise self.failures[repo]
+        yield io.BytesIO(self.content)
+
+    def detect(self) -> Hardware:
+        self.detected += 1
+        return cpu_machine(ram_gib=32)
+
+    def world(self, cache_dir: Path, **changes: Any) -> World:
+        load = partial(
+            load_catalogue,
+            list_repo=self.list_repo,
+            find_local=lambda file: None,
+            now=datetime(2026, 11, 1, tzinfo=UTC),
+            environ={},
+        )
+        given: dict[str, Any] = {
+            "cache_dir": cache_dir,
+            "detect": self.detect,
+            "bandwidths": lambda hardware: {"Host": Estimate(value=40e9, basis="a table")},
+            "load_catalogue": load,
+            "open_remote": self.open_remote,
+            **changes,
+        }
+        return World(**given)
+
+
+def test_the_plan_is_confirmed_on_the_header_of_the_chosen_file(tmp_path: Path) -> None:
+    outside = Outside()
+    prepared = prepare(PlanRequest(model="20b"), outside.world(tmp_path), offline=False)
+    assert outside.opened == [f"{GGML}/gpt-oss-20b-MXFP4.gguf"]
+    assert prepared.plan.weights_basis == "header"
+    assert prepared.plan.spec.n_layer == 3, "of the file that the hub serves, not of the table that shipped"
+    assert prepared.plan.spec.id == "gpt-oss-20b"
+    assert prepared.plan.decode_tps is not None
+    assert prepared.hardware.memory.total_bytes == cpu_machine(ram_gib=32).memory.total_bytes
+    again = prepare(PlanRequest(model="20b"), outside.world(tmp_path), offline=False)
+    assert again.plan == prepared.plan
+    assert len(outside.opened) == 1, "headers are kept"
+
+
+def test_offline_a_plan_rests_on_the_table_and_says_so(tmp_path: Path) -> None:
+    outside = Outside()
+    prepared = prepare(PlanRequest(model="20b"), outside.world(tmp_path), offline=True)
+    assert outside.opened == []
+    assert prepared.plan.weights_basis == "catalogue"
+    assert any("Weights are from the catalogue" in note for note in prepared.plan.notes)
+    assert any("offline" in note for note in prepared.plan.notes)
+
+
+def test_a_file_with_a_damaged_header_gives_way_to_the_next(tmp_path: Path) -> None:
+    outside = Outside(repos=(GGML, LMSTUDIO), failures={GGML: DamagedFileError("not a GGUF file")})
+    prepared = prepare(PlanRequest(model="20b", quant="MXFP4"), outside.world(tmp_path), offline=False)
+    assert prepared.plan.file.name == f"{LMSTUDIO}:MXFP4"
+    assert f"{GGML}:MXFP4 is left out: not a GGUF file" in prepared.plan.notes
+    assert [path.rpartition("/")[0] for path in outside.opened] == [GGML, LMSTUDIO]
+
+
+def test_the_only_file_with_a_damaged_header_is_an_error(tmp_path: Path) -> None:
+    outside = Outside(failures={GGML: DamagedFileError("not a GGUF file")})
+    with pytest.raises(DamagedFileError, match="not a GGUF"):
+        prepare(PlanRequest(model="20b", quant="MXFP4"), outside.world(tmp_path), offline=False)
+
+
+def test_a_header_out_of_reach_leaves_the_plan_with_a_note(tmp_path: Path) -> None:
+    outside = Outside(failures={GGML: NetworkError("the line broke")})
+    prepared = prepare(PlanRequest(model="20b", quant="MXFP4"), outside.world(tmp_path), offline=False)
+    assert prepared.plan.weights_basis == "catalogue"
+    assert "The file's own header could not be read: the line broke." in prepared.plan.notes
+
+
+def test_a_saved_machine_is_planned_for_instead_of_this_one(tmp_path: Path) -> None:
+    outside = Outside()
+    big = cpu_machine(ram_gib=256)
+    prepared = prepare(PlanRequest(model="120b"), outside.world(tmp_path), offline=True, hardware=big)
+    assert prepared.hardware is big
+    assert prepared.plan.spec.id == "gpt-oss-120b"
+    assert outside.detected == 0
+    with pytest.raises(DoesNotFitError):
+        prepare(PlanRequest(model="120b"), outside.world(tmp_path), offline=True)
+    assert outside.detected == 1
+
+
+def test_a_path_needs_neither_hub_nor_listing(tmp_path: Path) -> None:
+    path = tmp_path / "mine-Q8_0.gguf"
+    path.write_bytes(tiny_file())
+    outside = Outside(failures={GGML: NetworkError("never asked")})
+    prepared = prepare(PlanRequest(model=str(path)), outside.world(tmp_path / "cache"), offline=False)
+    assert prepared.plan.file.local_path == path
+    assert prepared.plan.weights_basis == "header"
+    assert outside.opened == []
