@@ -157,6 +157,35 @@ def test_one_repository_that_is_gone_does_not_cost_the_others(load: Load) -> Non
     assert "unsloth/gpt-oss-20b-GGUF:F16" in catalogue.weights
 
 
+def test_a_repository_that_was_refused_is_not_asked_again_for_a_day(load: Load) -> None:
+    gone = {GGML_20B: NetworkError("404 not found", status=404)}
+    load(hub=FakeHub(failures=gone))
+    warm = FakeHub()
+    catalogue = load(hub=warm, now=NOW + timedelta(hours=23))
+    assert warm.asked == []
+    assert GGML_20B not in {file.repo for file in catalogue.files}
+    for hours in (25, 51, 52):
+        hub = FakeHub(failures=gone)
+        load(hub=hub, now=NOW + timedelta(hours=hours))
+        assert (GGML_20B in hub.asked) == (hours != 52)
+    anew = FakeHub(failures=gone)
+    load(hub=anew, refresh=True)
+    assert GGML_20B in anew.asked
+    by_name = FakeHub()
+    assert load(GGML_20B, hub=by_name).files
+    assert by_name.asked == [GGML_20B], "there may be a login now"
+    back = FakeHub()
+    assert GGML_20B in {file.repo for file in load(hub=back).files}
+    assert back.asked == []
+
+
+def test_a_refusal_of_everything_is_not_kept(load: Load) -> None:
+    load(hub=FakeHub(failure=NetworkError("the hub does not accept the token", status=401)))
+    hub = FakeHub()
+    load(hub=hub)
+    assert len(hub.asked) == 8
+
+
 def test_a_file_that_is_here_stays_though_its_repository_is_gone(load: Load, tmp_path: Path) -> None:
     path = tmp_path / "here.gguf"
     path.write_bytes(tiny_file())

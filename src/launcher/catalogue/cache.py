@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,16 @@ class CachedListing:
     fetched_at: str
     """ISO time with zone."""
     files: tuple[FilePart, ...]
+    refused: str | None = None
+    """What the hub said when it was asked again and would not list it; `files` are then of an earlier time, or none."""
+    refused_at: str | None = None
+
+    def refusal(self, now: datetime, *, younger_than_s: float) -> str | None:
+        """What the hub said, if it refused that lately."""
+        if self.refused_at is None:
+            return None
+        age_s = replace(self, fetched_at=self.refused_at).age_s(now)
+        return self.refused if age_s is not None and age_s < younger_than_s else None
 
     def age_s(self, now: datetime) -> float | None:
         """Seconds since it was fetched; None where the time cannot be read or lies in the future."""

@@ -151,11 +151,16 @@ class _Sources:
     list_repo: ListRepo
     now: datetime
     unreachable: NetworkError | None = None
+    refused_now: dict[str, str] = field(default_factory=dict)
 
     def releases(self, request: AnyRelease) -> _Found:
         """The files of all listed repositories, of one release or both."""
         repos = [known.repo for known in self.shipped.repos if request.model in (None, known.model)]
         found = [self.listing(repo) for repo in repos]
+        if not all(part.refused for part in found):
+            # A hub that knows others refuses these for a day to come: a mirror is not asked again for each plan.
+            for repo, said in self.refused_now.items():
+                self._keep_refusal(repo, said)
         sources = {part.source for part in found}
         source: Source = "hub" if "hub" in sources else "cache" if "cache" in sources else "shipped"
         notes = tuple(dict.fromkeys(note for part in found for note in part.notes))
@@ -169,30 +174,39 @@ class _Sources:
 
     def named(self, request: FromRepo) -> _Found:
         """The files of a repository that the user named, of whatever model."""
-        found = self.listing(request.repo)
+        found = self.listing(request.repo, by_name=True)
         if not found.files:
             raise UsageError(
                 f"no GGUF model is in {request.repo}", hint="gpt-oss plan --model auto", details=found.notes
             )
         return found
 
-    def listing(self, repo: str) -> _Found:
-        """One repository: from a fresh cache, else the hub, else a stale cache, else what is shipped."""
+    def listing(self, repo: str, *, by_name: bool = False) -> _Found:
+        """One repository: from a fresh cache, else the hub, else a stale cache, else what is shipped.
+
+        One that is asked for `by_name` is asked of the hub again though it was refused: there may be a login now.
+        """
         kept = read_listing(self.cache_dir, self.endpoint, repo)
         age_s = kept.age_s(self.now) if kept else None
-        if kept and age_s is not None and age_s < LISTING_FRESH_S and not (self.refresh and not self.offline):
+        asking_anew = self.refresh and not self.offline
+        if kept and age_s is not None and age_s < LISTING_FRESH_S and not asking_anew:
             return self._classified(kept, "cache", ())
         failure = self.unreachable
+        said = kept.refusal(self.now, younger_than_s=LISTING_FRESH_S) if kept else None
+        if said is not None and not by_name and not asking_anew:
+            failure = NetworkError(said, status=404)
         if not self.offline and failure is None:
             try:
                 return self._classified(self._fetch(repo), "hub", ())
             except NetworkError as error:
                 failure = error
+                if error.status in _REFUSED:
+                    self.refused_now[repo] = error.message
                 if error.status is None:
                     self.unreachable = error  # not this repository's fault: the others would wait for nothing as well
         why = "offline" if failure is None else failure.message
         refused = {repo: why} if failure is not None and failure.status in _REFUSED else {}
-        if kept:
+        if kept and kept.files:
             note = f"{why}: the listing of {repo} is of {kept.fetched_at[:10]}"
             return replace(self._classified(kept, "cache", (note,)), refused=refused)
         files = self.shipped.model_files(repo)
@@ -219,6 +233,11 @@ class _Sources:
         )
         write_listing(self.cache_dir, fetched)
         return fetched
+
+    def _keep_refusal(self, repo: str, said: str) -> None:
+        empty = CachedListing(schema=SCHEMA, endpoint=self.endpoint, repo=repo, commit="", fetched_at="", files=())
+        kept = read_listing(self.cache_dir, self.endpoint, repo) or empty
+        write_listing(self.cache_dir, replace(kept, refused=said, refused_at=self.now.isoformat(timespec="seconds")))
 
     def _classified(self, listing: CachedListing, source: Source, notes: tuple[str, ...]) -> _Found:
         known = self.shipped.model_of(listing.repo) is not None
