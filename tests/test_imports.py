@@ -190,7 +190,7 @@ def test_a_warm_plan_loads_nothing_heavy(tmp_path: Path) -> None:
     from launcher.demo import demo_model_path
 
     repo = "ggml-org/gpt-oss-20b-GGUF"
-    words = ("plan", "--model", repo, "--json")
+    words = ("plan", "--json")  # the hub knows none of the other repositories, and is not asked for them again either
     with loopback_hub({repo: {"gpt-oss-20b-MXFP4.gguf": demo_model_path()}}) as hub:
         sandbox = Sandbox(tmp_path, hub.url)
         assert loaded(sandbox, *words) & HEAVY, "a cold one asks the hub"
