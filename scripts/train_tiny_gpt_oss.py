@@ -1,12 +1,13 @@
 """Trains the tiny GPT OSS that ships in the package, from nothing, on two CPU cores.
 
     uv sync --group train
-    uv run --group train python scripts/train_tiny_gpt_oss.py
+    OMP_WAIT_POLICY=passive uv run --group train python scripts/train_tiny_gpt_oss.py
     uv run --group train python scripts/train_tiny_gpt_oss.py --quick --out-dir /tmp/tiny   # the pipeline, in a minute
 
-It writes tiny-gpt-oss-MXFP4.gguf and training-log.json. The log holds what is needed to judge the file: seed,
-versions, loss curve, how well llama.cpp and torch agree on the same weights, and how many questions are answered right
-before and after quantisation.
+With a passive OMP_WAIT_POLICY, threads that wait give way: four times the steps where other programs use the cores.
+It writes tiny-gpt-oss-MXFP4.gguf and training-log.json, or both as rejected-* where the exam goes badly. The log holds
+what is needed to judge the file: seed, versions, loss curve, how well llama.cpp and torch agree on the same weights,
+and how many questions are answered right before and after quantisation.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
 import sys
 import tempfile
@@ -34,7 +36,7 @@ FILE_NAME = "tiny-gpt-oss-MXFP4.gguf"
 # torch and llama.cpp run the same float32 graph in different orders of summation.
 MAX_LOGIT_DIFFERENCE = 1e-2
 # The fixed exam's share of right answers below which the file is not written over the shipped one.
-MIN_EXAM_SHARE = 0.9
+MIN_EXAM_SHARE = 0.97
 
 
 def parse_args() -> argparse.Namespace:
@@ -43,8 +45,9 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out-dir", type=Path, default=DEMO_FOLDER, help="where the model and its log go")
     parser.add_argument("--seed", type=int, default=defaults.seed)
-    parser.add_argument("--steps", type=int, default=defaults.steps)
-    parser.add_argument("--threads", type=int, default=2, help="torch threads; results repeat for an equal number")
+    parser.add_argument("--minutes", type=float, default=defaults.minutes, help="how long to train")
+    parser.add_argument("--steps", type=int, default=defaults.steps, help="a number of steps instead of minutes")
+    parser.add_argument("--threads", type=int, default=2, help="torch threads")
     parser.add_argument("--samples", type=int, default=3, help="times each exam question is asked at temperature 1.0")
     parser.add_argument("--quick", action="store_true", help="a few steps only: tries the pipeline, teaches nothing")
     return parser.parse_args()
@@ -54,7 +57,7 @@ def make_model(args: argparse.Namespace, log: dict[str, Any]) -> tuple[TinyGptOs
     """Learns the vocabulary, then the weights."""
     template = corpus.ChatTemplate(corpus.TEMPLATE_PATH.read_text())
     config = TinyConfig()
-    settings = train.TrainSettings(seed=args.seed, steps=30 if args.quick else args.steps)
+    settings = train.TrainSettings(seed=args.seed, minutes=args.minutes, steps=30 if args.quick else args.steps)
     tokenizer = train.fit_tokenizer(template, args.seed, config.n_vocab, 200 if args.quick else 3000)
     log["config"] = dataclasses.asdict(config)
     log["settings"] = dataclasses.asdict(settings)
@@ -88,7 +91,7 @@ def check_answers(path: Path, samples: int, *, quick: bool) -> dict[str, Any]:
     template = corpus.ChatTemplate(corpus.TEMPLATE_PATH.read_text())
     llm = check.open_model(path)
     fixed = exam.exam()[:3] if quick else exam.exam()
-    unseen = check.held_out_lessons(3 if quick else 300, 0)
+    unseen = check.held_out_lessons(3 if quick else 200, 0)
     scores = {
         "exam_greedy": check.examine(llm, template, fixed, 0.0),
         "exam_temperature_1": check.examine(llm, template, fixed, 1.0, samples),
@@ -107,6 +110,7 @@ def main() -> int:
     started = time.perf_counter()
     log: dict[str, Any] = {
         "command": " ".join(["scripts/train_tiny_gpt_oss.py", *sys.argv[1:]]),
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
         "seed": args.seed,
         "versions": {
             "python": platform.python_version(),
@@ -132,9 +136,9 @@ def main() -> int:
         and (args.quick or fixed["right"] >= MIN_EXAM_SHARE * fixed["asked"])
     )
     args.out_dir.mkdir(parents=True, exist_ok=True)
-    if good:
-        (args.out_dir / FILE_NAME).write_bytes(content)
-    log_name = "training-log.json" if good else "training-log-rejected.json"
+    prefix = "" if good else "rejected-"
+    (args.out_dir / (prefix + FILE_NAME)).write_bytes(content)
+    log_name = prefix + "training-log.json"
     (args.out_dir / log_name).write_text(json.dumps(log, indent=1, ensure_ascii=False) + "\n")
     print(f"{'wrote' if good else 'rejected'}: {args.out_dir / log_name}", file=sys.stderr)
     return 0 if good else 1

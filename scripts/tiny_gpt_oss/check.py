@@ -40,7 +40,7 @@ class Score:
 def open_model(path: Path, *, logits_all: bool = False) -> llama_cpp.Llama:
     """The file in llama.cpp, with an F32 cache so that logits can be compared."""
     return llama_cpp.Llama(
-        model_path=str(path), n_ctx=1024, n_batch=1024, n_threads=2, logits_all=logits_all, verbose=False,
+        model_path=str(path), n_ctx=1024, n_batch=1024, n_threads=1, logits_all=logits_all, verbose=False,
         type_k=GGML_TYPE_F32, type_v=GGML_TYPE_F32, seed=1,
     )  # fmt: skip
 
@@ -98,7 +98,8 @@ def examine(
     wrong: list[str] = []
     for lesson in lessons:
         prompt = lesson.prompt(template)
-        for _ in range(samples):
+        for sample in range(samples):
+            llm.set_seed(sample)
             said = complete(llm, prompt, temperature)
             good = last_message(said) == last_message(lesson.completion)
             asked, exact, right = asked + 1, exact + (said == lesson.completion), right + good
