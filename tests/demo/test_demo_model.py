@@ -1,105 +1,24 @@
-"""The shipped demo model: its header is a real gpt-oss header, its template is Harmony, and it answers right."""
+"""The shipped demo model: its header is a real gpt-oss header, its template is Harmony, its log is its own."""
 
 import ctypes
-import datetime as dt
 import hashlib
-import json
-from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import jinja2
-import jinja2.sandbox
 import llama_cpp
 import pytest
 from llama_cpp._ggml import libggml
 
 from launcher.demo import demo_model_path
-
-Message = dict[str, Any]
+from tests.demo.prompts import WEATHER, Render, assistant, user
 
 GGML_TYPE_F32, GGML_TYPE_Q8_0, GGML_TYPE_MXFP4 = 0, 8, 39
-TODAY = dt.date(2026, 11, 22)
 SYSTEM = (
     "<|start|>system<|message|>You are ChatGPT, a large language model trained by OpenAI.\n"
     "Knowledge cutoff: 2024-06\nCurrent date: 2026-11-22\n\nReasoning: {effort}\n\n"
     "# Valid channels: analysis, commentary, final. Channel must be included for every message."
 )
-WEATHER = {
-    "type": "function",
-    "function": {
-        "name": "get_weather",
-        "description": "Get the current weather in a given location.",
-        "parameters": {
-            "type": "object",
-            "properties": {
-                "location": {"type": "string", "description": "The city"},
-                "format": {"type": "string", "enum": ["celsius", "fahrenheit"], "default": "celsius"},
-            },
-            "required": ["location"],
-        },
-    },
-}
 CALL = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": '{"location":"Paris"}'}}
-
-
-class Render(Protocol):
-    """The file's own template over messages."""
-
-    def __call__(self, *messages: Message, add_generation_prompt: bool = True, **variables: Any) -> str: ...
-
-
-@pytest.fixture(scope="module", name="llm")
-def _llm() -> Iterator[llama_cpp.Llama]:
-    model = llama_cpp.Llama(str(demo_model_path()), n_ctx=1024, n_threads=1, verbose=False, seed=1)
-    yield model
-    model.close()
-
-
-@pytest.fixture(scope="module", name="log")
-def _log() -> Any:
-    return json.loads(demo_model_path().with_name("training-log.json").read_text())
-
-
-@pytest.fixture(name="render")
-def _render(llm: llama_cpp.Llama) -> Render:
-    env = jinja2.sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    env.filters["tojson"] = lambda value: json.dumps(value, ensure_ascii=False)
-
-    def raise_exception(message: str) -> None:
-        raise jinja2.TemplateError(message)
-
-    template = env.from_string(llm.metadata["tokenizer.chat_template"])
-
-    def run(*messages: Message, add_generation_prompt: bool = True, **variables: Any) -> str:
-        return template.render(
-            messages=list(messages),
-            add_generation_prompt=add_generation_prompt,
-            strftime_now=TODAY.strftime,
-            raise_exception=raise_exception,
-            **variables,
-        )
-
-    return run
-
-
-def user(content: Any) -> Message:
-    return {"role": "user", "content": content}
-
-
-def assistant(content: str | None = "", **fields: Any) -> Message:
-    return {"role": "assistant", "content": content, **fields}
-
-
-def says(llm: llama_cpp.Llama, prompt: str) -> str:
-    """The greedy completion of a rendered prompt, control tokens spelled out."""
-    ids = llm.tokenize(prompt.encode(), add_bos=False, special=True)
-    vocab = llama_cpp.llama_model_get_vocab(llm.model)
-    said = []
-    for token in llm.generate(ids, temp=0.0):
-        said.append(token)
-        if llama_cpp.llama_vocab_is_eog(vocab, token) or len(said) == 250:
-            break
-    return llm.detokenize(said, special=True).decode()
 
 
 def tensor_types() -> dict[str, int]:
@@ -147,8 +66,9 @@ def test_log_shows_that_the_graph_is_right_and_the_answers_are(log: Any) -> None
     assert log["graph"]["max_logit_difference"] < 1e-2
     assert log["graph"]["lessons_tokenised_differently"] == 0
     assert log["graph"]["compared_tokens"] > 4 * log["config"]["n_swa"]
-    score = log["after_quantisation"]["exam_greedy"]
-    assert score["right"] >= 0.8 * score["asked"]
+    scores = log["after_quantisation"]
+    for name, floor in (("exam_greedy", 0.8), ("exam_temperature_1", 0.7)):
+        assert scores[name]["right"] >= floor * scores[name]["asked"] > 0
 
 
 def test_tensors_have_the_names_and_types_of_the_released_files(llm: llama_cpp.Llama) -> None:
@@ -255,27 +175,3 @@ def test_template_shows_the_last_analysis_and_return_without_a_generation_prompt
 def test_template_refuses_a_tool_result_that_nothing_asked_for(render: Render) -> None:
     with pytest.raises(jinja2.TemplateError, match="tool call"):
         render({"role": "tool", "content": "18 degrees"})
-
-
-def test_model_answers_in_channels_and_thinks_longer_at_higher_effort(llm: llama_cpp.Llama, render: Render) -> None:
-    thoughts = []
-    for effort in ("low", "medium", "high"):
-        said = says(llm, render(user("What is the capital of France?"), reasoning_effort=effort))
-        thought, _, final = said.partition("<|end|><|start|>assistant")
-        assert thought.startswith("<|channel|>analysis<|message|>")
-        assert final == "<|channel|>final<|message|>The capital of France is Paris.<|return|>"
-        thoughts.append(len(thought))
-    assert thoughts[0] < thoughts[1] < thoughts[2]
-
-
-def test_model_calls_the_weather_tool_and_reads_its_result(llm: llama_cpp.Llama, render: Render) -> None:
-    ask = user("What is the weather in Tokyo?")
-    said = says(llm, render(ask, tools=[WEATHER]))
-    assert said.endswith(
-        "<|start|>assistant<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>"
-        '{"location":"Tokyo"}<|call|>'
-    )
-    called = {"type": "function", "function": {"name": "get_weather", "arguments": '{"location":"Tokyo"}'}}
-    result = {"role": "tool", "tool_call_id": "call_1", "content": '{"temperature": 18, "condition": "sunny"}'}
-    said = says(llm, render(ask, assistant(None, tool_calls=[called]), result, tools=[WEATHER]))
-    assert said.endswith("<|channel|>final<|message|>In Tokyo it is 18 degrees and sunny.<|return|>")
