@@ -1,7 +1,5 @@
 """The list of commands, and the way in. Each command is one file; nothing heavy is imported before one runs."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

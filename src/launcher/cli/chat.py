@@ -1,7 +1,5 @@
 """`gpt-oss chat`: answer one question, or talk."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """`gpt-oss config`: which settings are in force, and where each came from."""
 
-from __future__ import annotations
-
 import typer
 
 from launcher.cli import options

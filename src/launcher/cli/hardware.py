@@ -1,7 +1,5 @@
 """`gpt-oss hardware`: what this machine is, and what the engine can use of it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """`gpt-oss plan`: which file, placed how, and why; nothing is downloaded or loaded."""
 
-from __future__ import annotations
-
 import typer
 
 from launcher.cli import options

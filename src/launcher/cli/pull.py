@@ -1,7 +1,5 @@
 """`gpt-oss pull`: fetch a model without starting it."""
 
-from __future__ import annotations
-
 import typer
 
 from launcher.cli import options
