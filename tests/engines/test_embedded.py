@@ -25,6 +25,7 @@ from launcher.engines.types import (
     ToolCallDelta,
 )
 from launcher.errors import EngineError
+from tests.demo.prompts import WEATHER
 from tests.engines.demo import CAPITAL, GREEDY, load_params
 
 WINDOW = 32
@@ -32,21 +33,6 @@ WINDOW = 32
 LONG = "You are a helpful assistant. " * 6
 # llama.cpp gives the window 256 cells (n_swa + n_ubatch, padded): a shorter text leaves earlier windows where they are.
 FILLER = "You are a helpful assistant. " * 60
-WEATHER = {
-    "type": "function",
-    "function": {
-        "name": "get_weather",
-        "description": "Get the current weather in a given location.",
-        "parameters": {
-            "type": "object",
-            "properties": {
-                "location": {"type": "string", "description": "The city"},
-                "format": {"type": "string", "enum": ["celsius", "fahrenheit"], "default": "celsius"},
-            },
-            "required": ["location"],
-        },
-    },
-}
 
 
 @pytest.fixture(scope="module", name="engine")

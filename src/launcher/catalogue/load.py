@@ -21,7 +21,6 @@ from launcher.errors import NetworkError, UsageError
 
 LISTING_FRESH_S = 24 * 3600
 """Repositories of released models change a few times a year; a day bounds what a person can be behind."""
-DEFAULT_ENDPOINT = "https://huggingface.co"
 
 
 class Listing(Protocol):
@@ -87,6 +86,8 @@ def load_catalogue(
         DamagedFileError: a path that is no loadable GGUF.
         NetworkError: a repository that nothing is known of, and the hub cannot be asked.
     """
+    from launcher.store.config import hub_endpoint
+
     shipped = read_shipped(configs or configs_dir())
     request = parse_request(request_model, known_repos=[known.repo for known in shipped.repos])
     now = now or datetime.now(UTC)
@@ -97,7 +98,7 @@ def load_catalogue(
         offline=offline,
         refresh=refresh,
         cache_dir=cache_dir,
-        endpoint=environ.get("HF_ENDPOINT", "").rstrip("/") or DEFAULT_ENDPOINT,
+        endpoint=hub_endpoint(environ),
         list_repo=list_repo or _store_list_repo(),
         now=now,
     )

@@ -13,8 +13,7 @@ from launcher.flow import Prepared, World, prepare
 from launcher.paths import folders
 from launcher.planner.types import PlanRequest
 from launcher.settings import Settings, keys
-
-_OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+from launcher.store.config import hub_is_offline
 
 
 def load_settings(params: Mapping[str, Any]) -> Settings:
@@ -50,8 +49,7 @@ def request_of(settings: Settings) -> PlanRequest:
 
 def is_offline(settings: Settings, environ: Mapping[str, str] = os.environ) -> bool:
     """`--offline`, or huggingface_hub's own variables."""
-    on = ("1", "ON", "YES", "TRUE")
-    return settings.offline or any(environ.get(name, "").upper() in on for name in _OFFLINE_VARIABLES)
+    return settings.offline or hub_is_offline(environ)
 
 
 def prepare_plan(settings: Settings, *, refresh: bool = False, hardware_file: Path | None = None) -> Prepared:

@@ -9,7 +9,7 @@ from typing import Self
 from launcher.catalogue.types import ModelFile
 from launcher.cli.context import is_offline
 from launcher.cli.output import say, talk_console
-from launcher.errors import LauncherError, NetworkError, UsageError
+from launcher.errors import NetworkError, UsageError
 from launcher.settings import Settings
 from launcher.store.types import LocalModel
 from launcher.units import format_bytes
@@ -94,8 +94,6 @@ class DownloadBar:
         self._progress.stop()
         if isinstance(error, KeyboardInterrupt):
             say("What has come is kept; the same command goes on from there.")
-        elif isinstance(error, LauncherError):
-            return
 
     def start(self, total_bytes: int, already_bytes: int, label: str) -> None:
         """Begin the bar."""

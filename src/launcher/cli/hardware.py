@@ -24,15 +24,16 @@ def hardware(
     """
     from launcher.cli.output import print_json, say
     from launcher.hardware.detect import detect
+    from launcher.hardware.saved import hardware_to_json
 
     found = detect()
     if save is not None:
         from launcher.cli.output import json_text, save_text
 
-        save_text(save, json_text(found))
+        save_text(save, json_text(hardware_to_json(found)))
         say(f"saved to {save}; plan for it anywhere: gpt-oss plan --hardware {save}")
     if json:
-        print_json(found)
+        print_json(hardware_to_json(found))
     elif save is None:
         from launcher.cli.hardware_view import print_hardware
 

@@ -63,7 +63,7 @@ def hub_config(env: Mapping[str, str] | None = None, *, cache_dir: Path | None =
     else:
         source = env
         stored = _stored_token(env)
-    endpoint = source.get("HF_ENDPOINT", "").rstrip("/") or DEFAULT_ENDPOINT
+    endpoint = hub_endpoint(source)
     if not endpoint.startswith(("https://", "http://")):
         raise UsageError(
             f"HF_ENDPOINT is no web address: {endpoint!r} (write it like {DEFAULT_ENDPOINT})",
@@ -73,8 +73,18 @@ def hub_config(env: Mapping[str, str] | None = None, *, cache_dir: Path | None =
         endpoint=endpoint,
         token=None if _is_true(source.get("HF_HUB_DISABLE_IMPLICIT_TOKEN")) else stored,
         cache_dir=hub_cache_dir(source) if cache_dir is None else cache_dir,
-        offline=_is_true(source.get("HF_HUB_OFFLINE") or source.get("TRANSFORMERS_OFFLINE")),
+        offline=hub_is_offline(source),
     )
+
+
+def hub_endpoint(env: Mapping[str, str]) -> str:
+    """HF_ENDPOINT as huggingface_hub reads it, without a slash at the end."""
+    return env.get("HF_ENDPOINT", "").rstrip("/") or DEFAULT_ENDPOINT
+
+
+def hub_is_offline(env: Mapping[str, str]) -> bool:
+    """HF_HUB_OFFLINE, or where it is not set TRANSFORMERS_OFFLINE, as huggingface_hub reads them."""
+    return _is_true(env.get("HF_HUB_OFFLINE") or env.get("TRANSFORMERS_OFFLINE"))
 
 
 def _is_true(text: str | None) -> bool:
