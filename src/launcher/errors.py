@@ -56,10 +56,13 @@ class DoesNotFitError(LauncherError):
         has_bytes: int,
         hint: str | None = None,
         details: tuple[str, ...] = (),
+        closest: object = None,
     ) -> None:
         super().__init__(message, hint=hint, details=details)
         self.needs_bytes = needs_bytes
         self.has_bytes = has_bytes
+        self.closest = closest
+        """The nearest miss, a `planner.types.Plan` with `fits` false, where there is one."""
 
 
 class NetworkError(LauncherError):

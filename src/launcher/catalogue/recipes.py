@@ -160,6 +160,8 @@ def _with_attention_bytes(spec: ModelSpec, recipe: Recipe, blocks: list[Group]) 
             Group(
                 n_bytes=block.n_bytes - listed + share,
                 expert_bytes=block.expert_bytes,
+                expert_down_bytes=block.expert_down_bytes,
+                expert_gate_bytes=block.expert_gate_bytes,
                 repack_bytes=block.repack_bytes,
                 dense_bits=8 * share,
                 dense_elements=sum(n_elements(row[1]) for row in _attention_rows(spec, recipe, layer)),

@@ -55,6 +55,10 @@ class LayerWeights:
     """All tensors that `--n-cpu-moe` moves: expert weights and their biases."""
     repack_bytes: int
     """Bytes of the copies that the CPU backend makes of weights of this block, in its repacked layout."""
+    expert_down_bytes: int = 0
+    """Of `expert_bytes`, the down projections with their biases."""
+    expert_gate_bytes: int = 0
+    """Of `expert_bytes`, the gate projections with their biases."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -36,6 +36,8 @@ class Group:
 
     n_bytes: int = 0
     expert_bytes: int = 0
+    expert_down_bytes: int = 0
+    expert_gate_bytes: int = 0
     repack_bytes: int = 0
     dense_bits: int = 0
     """Of the matrices that rank a quant class: embeddings, output, attention (and dense feed-forward)."""
@@ -51,21 +53,26 @@ class Group:
             dense_bytes=self.n_bytes - self.expert_bytes,
             expert_bytes=self.expert_bytes,
             repack_bytes=self.repack_bytes,
+            expert_down_bytes=self.expert_down_bytes,
+            expert_gate_bytes=self.expert_gate_bytes,
         )
 
 
 def group(tensors: Iterable[TensorInfo], isa: Collection[str], *, in_product: bool = True) -> Group:
     """Sum tensors; `in_product` is false for those that are only looked up (embeddings), which are never repacked."""
-    n_bytes = expert_bytes = repacked = dense_bits = dense_elements = 0
+    n_bytes = expert_bytes = down_bytes = gate_bytes = repacked = dense_bits = dense_elements = 0
     expert_bits = expert_elements = largest = n_params = 0
     for tensor in tensors:
         count = n_elements(tensor.shape)
         n_params += count
         n_bytes += tensor.n_bytes
-        is_expert = EXPERTS.search(tensor.name) is not None
+        found = EXPERTS.search(tensor.name)
+        is_expert = found is not None
         is_matrix = len(tensor.shape) >= 2 and tensor.name.endswith(".weight")
-        if is_expert:
+        if found is not None:
             expert_bytes += tensor.n_bytes
+            down_bytes += tensor.n_bytes if found.group(1) == "down" else 0
+            gate_bytes += tensor.n_bytes if found.group(1) == "gate" else 0
         if not is_matrix:
             continue
         if in_product:
@@ -80,6 +87,8 @@ def group(tensors: Iterable[TensorInfo], isa: Collection[str], *, in_product: bo
     return Group(
         n_bytes=n_bytes,
         expert_bytes=expert_bytes,
+        expert_down_bytes=down_bytes,
+        expert_gate_bytes=gate_bytes,
         repack_bytes=repacked,
         dense_bits=dense_bits,
         dense_elements=dense_elements,

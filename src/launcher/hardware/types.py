@@ -48,6 +48,8 @@ class HostMemory:
     limit_source: str | None
     """The file that said so."""
     swap_total_bytes: int
+    bandwidth_bytes_per_s: float | None = None
+    """As a profile of another machine states it; on this machine it is measured (`hardware.rates`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +71,10 @@ class Device:
     """Whether its memory is the host's (Apple, integrated GPUs)."""
     compute_capability: str | None = None
     """`8.9`; NVIDIA only."""
+    bandwidth_bytes_per_s: float | None = None
+    """As a profile of another machine states it."""
+    flops: float | None = None
+    """Dense f16 operations per second, as a profile of another machine states it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,13 +6,22 @@ from dataclasses import dataclass
 from typing import Literal
 
 from launcher.catalogue.types import ModelFile, ModelSpec
+from launcher.hardware.types import Hardware
 
-KvType = Literal["f32", "f16", "bf16", "q8_0", "q4_0"]
+KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
+"""What llama.cpp takes for --cache-type-k and -v (common/arg.cpp, `kv_cache_types`)."""
 LoadMode = Literal["none", "mmap", "mlock", "mmap+mlock", "dio"]
+SplitMode = Literal["none", "layer"]
 Preference = Literal["quality", "speed", "context"]
 Tier = Literal["gpu", "gpu+cpu-experts", "partial", "cpu", "streamed"]
 """Fastest to slowest: all on the GPU; experts of some layers on the CPU; whole layers on the CPU; all on the CPU;
 weights streamed from disk for every token."""
+
+HOST = "CPU"
+"""Name of the host's row in a memory table and of its rates: ggml's own name of the device."""
+
+DEPTHS = (0, 4096, 16_384, 32_768, 131_072)
+"""Depths (tokens already in the context) that speeds are predicted at; those beyond n_ctx are left out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,11 +36,25 @@ class PlanRequest:
     min_ctx: int | None = None
     n_gpu_layers: int | None = None
     n_cpu_moe: int | None = None
+    devices: tuple[str, ...] | None = None
+    """ggml names of the devices that may be used; empty: the CPU alone."""
+    tensor_split: tuple[float, ...] | None = None
+    """Shares of the model for each device, in ggml's order, as llama.cpp's --tensor-split takes them."""
     type_k: KvType | None = None
     type_v: KvType | None = None
     n_ubatch: int | None = None
+    n_batch: int | None = None
     n_threads: int | None = None
     n_parallel: int = 1
+    """Sequences (slots) that share the context."""
+    kv_unified: bool | None = None
+    swa_full: bool = False
+    n_outputs_max: int | None = None
+    """Logits rows of one micro-batch; None: one per slot."""
+    min_tps: float | None = None
+    """Predicted decode tokens per second at an empty context that a plan may not go below."""
+    streamed: bool = False
+    """Let weights that RAM does not hold be read from disk for every token (mmap)."""
     load_mode: LoadMode | None = None
     repack: bool | None = None
 
@@ -59,6 +82,15 @@ class LoadParams:
     repack: bool
     devices: tuple[str, ...]
     """ggml names of the devices to use, in order; empty for the CPU alone."""
+    split_mode: SplitMode = "none"
+    """`layer` where several devices share the model."""
+    tensor_split: tuple[float, ...] = ()
+    """Of several devices: the layers of each (the output counts as one), as shares for --tensor-split."""
+    n_cpu_moe_tensors: int = 0
+    """Expert tensors of block `n_cpu_moe` that stay in RAM as well: 0, 1 (down) or 2 (down, gate). Ours, not
+    llama.cpp's: spelt as --override-tensor."""
+    op_offload: bool = True
+    """Whether prompts copy host weights to the device and compute there (llama.cpp's default)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,6 +110,8 @@ class DeviceMemory:
     """What was free or available before loading."""
     headroom_bytes: int
     """What the plan leaves untouched."""
+    shared_bytes: int = 0
+    """On the host's row: what devices with unified memory take of the same RAM, beside `used_bytes`."""
 
     @property
     def used_bytes(self) -> int:
@@ -90,9 +124,14 @@ class DeviceMemory:
         return self.used_bytes - self.mapped_bytes
 
     @property
+    def left_bytes(self) -> int:
+        """What stays free; negative where it is short."""
+        return self.free_bytes - self.used_bytes - self.shared_bytes
+
+    @property
     def fits(self) -> bool:
         """Whether what is used stays within what is free less the headroom."""
-        return self.used_bytes <= self.free_bytes - self.headroom_bytes
+        return self.left_bytes >= self.headroom_bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,6 +139,28 @@ class Estimate:
     """A predicted number with where it comes from."""
 
     value: float
+    basis: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rate:
+    """How fast a device, or the host, moves and computes. None is unknown."""
+
+    bandwidth: Estimate | None = None
+    """Bytes per second that its memory gives."""
+    flops: Estimate | None = None
+    """Dense f16 operations per second."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Throughput:
+    """Predicted speed of one stream with `n_depth` tokens in the context, in llama-bench's words."""
+
+    n_depth: int
+    pp_ts: float | None
+    """Prompt tokens per second; None where a rate that counts is unknown."""
+    tg_ts: float | None
+    """Decoded tokens per second; None likewise."""
     basis: str
 
 
@@ -119,7 +180,8 @@ class Candidate:
     n_gpu_layers: int | None
     n_cpu_moe: int | None
     used_bytes: int | None
-    decode_tps: Estimate | None
+    tg_ts: float | None
+    """Predicted decode tokens per second of one stream, empty context."""
     reason: str
     """Why it was chosen or not, in one clause."""
 
@@ -133,8 +195,19 @@ class Plan:
     tier: Tier
     load_params: LoadParams
     memory: tuple[DeviceMemory, ...]
-    decode_tps: Estimate | None
+    """The devices in `load_params`' order, the host last."""
+    throughput: tuple[Throughput, ...]
+    """By growing `n_depth`, the first at 0."""
     weights_basis: str
     candidates: tuple[Candidate, ...]
     notes: tuple[str, ...]
     """What was traded, what would change it: complete sentences with numbers."""
+    hardware: Hardware
+    """The machine that was planned for."""
+    fits: bool = True
+    """False in the nearest miss that a DoesNotFitError carries."""
+
+    @property
+    def tg_ts(self) -> float | None:
+        """Predicted decode tokens per second at an empty context."""
+        return self.throughput[0].tg_ts if self.throughput else None
