@@ -8,15 +8,19 @@ from launcher.catalogue.shipped import RecipeBook
 from launcher.catalogue.types import Catalogue, LayerWeights, ModelFile, ModelSpec, ModelWeights
 from launcher.hardware.types import Hardware
 from launcher.planner.choose import plan
-from launcher.planner.types import DeviceMemory, Estimate, LoadParams, Plan, PlanRequest
+from launcher.planner.types import HOST, DeviceMemory, Estimate, LoadParams, Plan, PlanRequest, Rate
 from tests.builders import X86_ISA
 from tests.catalogue.builders import shipped
 
 SPEC_20B = shipped().models["gpt-oss-20b"]
 SPEC_120B = shipped().models["gpt-oss-120b"]
-BANDWIDTHS = {
-    "Host": Estimate(value=60e9, basis="test: RAM"),
-    **{name: Estimate(value=1e12, basis="test: GPU") for name in ("CUDA0", "CUDA1", "MTL0", "Vulkan0")},
+RATES = {
+    HOST: Rate(bandwidth=Estimate(value=60e9, basis="test: RAM")),
+    "disk": Rate(bandwidth=Estimate(value=3e9, basis="test: disk")),
+    **{
+        name: Rate(bandwidth=Estimate(value=1e12, basis="test: GPU"), flops=Estimate(value=100e12, basis="test: GPU"))
+        for name in ("CUDA0", "CUDA1", "CUDA2", "CUDA3", "MTL0", "Vulkan0")
+    },
 }
 
 
@@ -84,14 +88,13 @@ def gpu_params(n_gpu_layers: int, n_cpu_moe: int = 0, **changes: Any) -> LoadPar
 
 
 def make_plan(
-    hardware: Hardware, *, files: Catalogue | None = None, bandwidths: dict[str, Estimate] | None = None, **wish: Any
+    hardware: Hardware, *, files: Catalogue | None = None, rates: dict[str, Rate] | None = None, **wish: Any
 ) -> Plan:
-    """Plan on the shipped catalogue; every bandwidth is known unless said otherwise."""
-    known = BANDWIDTHS if bandwidths is None else bandwidths
-    return plan(hardware, files or catalogue(), PlanRequest(**wish), bandwidths=known)
+    """Plan on the shipped catalogue; every rate is known unless said otherwise."""
+    return plan(hardware, files or catalogue(), PlanRequest(**wish), rates=RATES if rates is None else rates)
 
 
-def row(found: Plan, name: str = "Host") -> DeviceMemory:
+def row(found: Plan, name: str = HOST) -> DeviceMemory:
     """One row of a plan's memory table."""
     return next(r for r in found.memory if r.name == name)
 

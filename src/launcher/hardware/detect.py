@@ -87,7 +87,7 @@ def detect(machine: Machine | None = None) -> Hardware:
         os=machine.system,
         cpu=cpu,
         memory=memory,
-        devices=usable_devices(engine, seen, arch=machine.arch, available_bytes=memory.available_bytes),
+        devices=usable_devices(engine, seen, arch=machine.arch, memory=memory),
         idle_devices=idle_devices(
             engine,
             seen,

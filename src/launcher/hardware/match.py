@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from launcher.hardware.sysfs import INTEL_INTEGRATED
-from launcher.hardware.types import Device, DeviceKind, IdleDevice
+from launcher.hardware.types import Device, DeviceKind, HostMemory, IdleDevice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,13 +71,13 @@ def merge_seen(nvml: Sequence[SeenGpu], others: Sequence[SeenGpu]) -> tuple[Seen
 
 
 def usable_devices(
-    engine: EngineReport, seen: Sequence[SeenGpu], *, arch: str, available_bytes: int
+    engine: EngineReport, seen: Sequence[SeenGpu], *, arch: str, memory: HostMemory
 ) -> tuple[Device, ...]:
     """The engine's devices without the CPU, in ggml's order.
 
     A GPU that two backends list (CUDA and Vulkan) is kept once, by its first, as llama.cpp does (src/llama.cpp,
     `llama_model_load_from_file_impl`). Free memory of an NVIDIA GPU is NVML's: ggml's own figure was read with a CUDA
-    context in place, which by then is gone. A device that shares the host's memory has no more free than the host.
+    context in place, which by then is gone.
     """
     by_address = {gpu.pci_id: gpu for gpu in seen if gpu.pci_id is not None}
     devices: dict[str, Device] = {}
@@ -98,7 +98,9 @@ def usable_devices(
             compute_capability=gpu.compute_capability if gpu is not None else None,
         )
         if device.unified:
-            device = replace(device, free_bytes=min(device.free_bytes, available_bytes))
+            # What a PC sets aside for the GPU (a carve-out) is not in the host's total, so it may be free beside it.
+            aside = max(0, device.total_bytes - memory.total_bytes)
+            device = replace(device, free_bytes=min(device.free_bytes, memory.available_bytes + aside))
         devices[listed.device_id or listed.name] = device
     return tuple(devices.values())
 

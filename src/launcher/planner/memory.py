@@ -6,8 +6,10 @@ Sources are functions of llama.cpp at the commit that llama-cpp-python 0.3.36 ve
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
-from launcher.catalogue.types import ModelSpec, ModelWeights
+from launcher.catalogue.types import LayerWeights, ModelSpec, ModelWeights
+from launcher.planner.layers import layer_devices
 from launcher.planner.types import KvType, LoadParams
 
 # ggml-common.h: bytes of a block over its elements.
@@ -16,7 +18,11 @@ _KV_BYTES: dict[KvType, tuple[int, int]] = {
     "f16": (2, 1),
     "bf16": (2, 1),
     "q8_0": (34, 32),
+    "q5_1": (24, 32),
+    "q5_0": (22, 32),
+    "q4_1": (20, 32),
     "q4_0": (18, 32),
+    "iq4_nl": (18, 32),
 }
 
 _PAD = 256  # llama_context: n_ctx and the KV cells are padded to 256
@@ -61,9 +67,13 @@ def kv_layer_bytes(spec: ModelSpec, params: LoadParams) -> tuple[int, ...]:
 
     llama_kv_cache constructor; n_embd_k_gqa = n_embd_head_k x n_head_kv. Exact against llama.cpp's log.
     """
-    cells = kv_cells(spec, params)
-    k_bytes, k_block = _KV_BYTES[params.type_k]
-    v_bytes, v_block = _KV_BYTES[params.type_v]
+    return _kv_layer_bytes(spec, kv_cells(spec, params), params.type_k, params.type_v)
+
+
+@lru_cache(maxsize=1024)
+def _kv_layer_bytes(spec: ModelSpec, cells: KvCells, type_k: KvType, type_v: KvType) -> tuple[int, ...]:
+    k_bytes, k_block = _KV_BYTES[type_k]
+    v_bytes, v_block = _KV_BYTES[type_v]
     row = (
         spec.n_embd_head_k * spec.n_head_kv * k_bytes // k_block
         + spec.n_embd_head_v * spec.n_head_kv * v_bytes // v_block
@@ -72,26 +82,12 @@ def kv_layer_bytes(spec: ModelSpec, params: LoadParams) -> tuple[int, ...]:
     return tuple(window if is_swa_layer(spec, i) else full for i in range(spec.n_layer))
 
 
-def first_on_gpu(spec: ModelSpec, params: LoadParams) -> int:
-    """The first offloaded block: the last `n_gpu_layers` of n_layer + 1 are, of which the output counts as one."""
-    return max(0, spec.n_layer + 1 - params.n_gpu_layers)
-
-
-def on_gpu(spec: ModelSpec, params: LoadParams, layer: int) -> bool:
-    """Whether block `layer` is offloaded."""
-    return layer >= first_on_gpu(spec, params)
-
-
-def output_on_gpu(params: LoadParams) -> bool:
-    """The output matrix is the first thing that `n_gpu_layers` takes (llama_model::load_tensors, `dev_output`)."""
-    return params.n_gpu_layers > 0
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelSplit:
     """Where the weights of a placement lie, in bytes."""
 
-    device_bytes: int
+    device_bytes: tuple[int, ...]
+    """On each of `LoadParams.devices`."""
     host_bytes: int
     """Host tensors, without the repacked copy."""
     repack_bytes: int
@@ -100,37 +96,57 @@ class ModelSplit:
     """Of `repack_bytes`, what is a second copy without mmap too: tied embeddings, whose plain rows are looked up."""
 
 
+def host_expert_bytes(layer: LayerWeights, index: int, params: LoadParams) -> int:
+    """Of an offloaded block's experts, the bytes that stay on the host (`--n-cpu-moe`, `--override-tensor`)."""
+    if index < params.n_cpu_moe:
+        return layer.expert_bytes
+    if index > params.n_cpu_moe or params.n_cpu_moe_tensors == 0:
+        return 0
+    return layer.expert_down_bytes + (layer.expert_gate_bytes if params.n_cpu_moe_tensors > 1 else 0)
+
+
 def split_weights(spec: ModelSpec, weights: ModelWeights, params: LoadParams) -> ModelSplit:
     """Place every tensor as the loader does (llama_model::load_tensors, `tensor_buft_overrides` of --n-cpu-moe).
 
-    Embeddings stay on the host; a block's dense tensors follow `n_gpu_layers`; its experts go to the host for the
-    first `n_cpu_moe` blocks. With a GPU, host tensors sit in its pinned or the plain CPU buffer, never repacked.
-    Where the output is tied to the embeddings, an offloaded one is a copy of them (llama_model_loader::create_tensor,
-    TENSOR_DUPLICATED).
+    Embeddings stay on the host; a block's tensors follow its device; experts of the first `n_cpu_moe` blocks go to the
+    host. With a GPU, host tensors sit in its pinned or the plain CPU buffer, never repacked. Where the output is tied
+    to the embeddings, an offloaded one is a copy of them (llama_model_loader::create_tensor, TENSOR_DUPLICATED).
     """
-    device = 0
+    where = layer_devices(spec, params)
+    devices = [0] * len(params.devices)
     host = weights.token_embd_bytes
     repack = 0
     tied = weights.output_bytes == 0
-    if output_on_gpu(params):
-        device += (weights.token_embd_bytes if tied else weights.output_bytes) + weights.output_norm_bytes
+    output = where[spec.n_layer]
+    if output is not None:
+        devices[output] += (weights.token_embd_bytes if tied else weights.output_bytes) + weights.output_norm_bytes
     else:
         host += weights.output_bytes + weights.output_norm_bytes
         repack += weights.output_repack_bytes
-    first = first_on_gpu(spec, params)
     for i, layer in enumerate(weights.layers):
-        gpu = i >= first
-        experts_gpu = gpu and i >= params.n_cpu_moe
-        device += (layer.dense_bytes if gpu else 0) + (layer.expert_bytes if experts_gpu else 0)
-        host += (0 if gpu else layer.dense_bytes) + (0 if experts_gpu else layer.expert_bytes)
-        repack += 0 if gpu else layer.repack_bytes
+        device = where[i]
+        if device is None:
+            host += layer.dense_bytes + layer.expert_bytes
+            repack += layer.repack_bytes
+        else:
+            kept = host_expert_bytes(layer, i, params)
+            host += kept
+            devices[device] += layer.dense_bytes + layer.expert_bytes - kept
     use_repack = params.repack and not params.devices
     return ModelSplit(
-        device_bytes=device,
+        device_bytes=tuple(devices),
         host_bytes=host,
         repack_bytes=repack if use_repack else 0,
         unmapped_copy_bytes=weights.output_repack_bytes if use_repack and tied else 0,
     )
+
+
+def split_context(spec: ModelSpec, params: LoadParams) -> tuple[int, ...]:
+    """KV cache bytes on each of `LoadParams.devices`, then on the host (llama_kv_cache constructor, `offload_kqv`)."""
+    parts = [0] * (len(params.devices) + 1)
+    for device, n_bytes in zip(layer_devices(spec, params), kv_layer_bytes(spec, params), strict=False):
+        parts[device if device is not None and params.offload_kqv else -1] += n_bytes
+    return tuple(parts)
 
 
 _GRAPH_INPUT_BYTES = 40  # per token: id, position, cell indices of both KV halves, output rows

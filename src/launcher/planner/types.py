@@ -98,7 +98,7 @@ class DeviceMemory:
     """One row of the memory table, in llama.cpp's breakdown. All bytes."""
 
     name: str
-    """ggml's device name, or `Host`."""
+    """ggml's device name, or `CPU` for the host."""
     model_bytes: int
     context_bytes: int
     compute_bytes: int
@@ -112,6 +112,9 @@ class DeviceMemory:
     """What the plan leaves untouched."""
     shared_bytes: int = 0
     """On the host's row: what devices with unified memory take of the same RAM, beside `used_bytes`."""
+    streamed_bytes: int = 0
+    """On the host's row of a streamed plan: of `mapped_bytes`, what RAM does not hold, so that every token reads it
+    from disk."""
 
     @property
     def used_bytes(self) -> int:
@@ -126,7 +129,7 @@ class DeviceMemory:
     @property
     def left_bytes(self) -> int:
         """What stays free; negative where it is short."""
-        return self.free_bytes - self.used_bytes - self.shared_bytes
+        return self.free_bytes - (self.used_bytes - self.streamed_bytes) - self.shared_bytes
 
     @property
     def fits(self) -> bool:
