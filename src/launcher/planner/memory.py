@@ -72,14 +72,19 @@ def kv_layer_bytes(spec: ModelSpec, params: LoadParams) -> tuple[int, ...]:
 
 @lru_cache(maxsize=1024)
 def _kv_layer_bytes(spec: ModelSpec, cells: KvCells, type_k: KvType, type_v: KvType) -> tuple[int, ...]:
+    row = kv_row_bytes(spec, type_k, type_v)
+    full, window = cells.n_stream * cells.full * row, cells.n_stream * cells.swa * row
+    return tuple(window if is_swa_layer(spec, i) else full for i in range(spec.n_layer))
+
+
+def kv_row_bytes(spec: ModelSpec, type_k: KvType, type_v: KvType) -> int:
+    """Bytes of one token in one block's cache: n_embd_k_gqa x b(type_k) + n_embd_v_gqa x b(type_v)."""
     k_bytes, k_block = _KV_BYTES[type_k]
     v_bytes, v_block = _KV_BYTES[type_v]
-    row = (
+    return (
         spec.n_embd_head_k * spec.n_head_kv * k_bytes // k_block
         + spec.n_embd_head_v * spec.n_head_kv * v_bytes // v_block
     )
-    full, window = cells.n_stream * cells.full * row, cells.n_stream * cells.swa * row
-    return tuple(window if is_swa_layer(spec, i) else full for i in range(spec.n_layer))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

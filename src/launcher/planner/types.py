@@ -153,6 +153,31 @@ class Rate:
     """Bytes per second that its memory gives."""
     flops: Estimate | None = None
     """Dense f16 operations per second."""
+    measured: bool = False
+    """Whether the bandwidth was measured on this machine: what a program got, not what the parts could give."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Correction:
+    """How measured runs of one kind compare with their predictions on this machine."""
+
+    tier: Tier
+    tg_factor: float
+    """Measured over predicted decode speed, the median of the runs."""
+    pp_factor: float
+    basis: str
+    """`measured here on 2026-11-22: 13.9 tok/s against 14.6 predicted`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Calibration:
+    """Corrections to predictions by runs measured on this machine, one for each tier that was run."""
+
+    corrections: tuple[Correction, ...] = ()
+
+    def of(self, tier: Tier) -> Correction | None:
+        """The correction for plans of this tier."""
+        return next((correction for correction in self.corrections if correction.tier == tier), None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
