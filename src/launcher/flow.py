@@ -14,7 +14,7 @@ from launcher.catalogue.types import Catalogue, ModelFile
 from launcher.errors import DamagedFileError, NetworkError
 from launcher.hardware.types import Hardware
 from launcher.planner.choose import plan
-from launcher.planner.types import Estimate, Plan, PlanRequest
+from launcher.planner.types import Calibration, Plan, PlanRequest, Rate
 
 _CONFIRMATIONS = 4  # each may dismiss a file whose header disagrees with its listing; more means a broken catalogue
 
@@ -25,17 +25,19 @@ def _detect() -> Hardware:
     return detect()
 
 
-def _bandwidths(hardware: Hardware) -> Mapping[str, Estimate]:
-    """Published memory bandwidth of every device and of the host, by name."""
-    from launcher.hardware.bandwidth import device_bandwidth, host_bandwidth
+def _rates(hardware: Hardware, state_dir: Path | None) -> Mapping[str, Rate]:
+    """Rates of every device and of the host, by name. `state_dir` is that of this machine; None for another one."""
+    from launcher.hardware.ram_probe import measured_ram
+    from launcher.hardware.rates import rates_of
 
-    host = host_bandwidth(hardware.cpu.name)
-    found = {"Host": Estimate(value=host.bytes_per_s, basis=host.basis)}
-    for device in hardware.devices:
-        known = device_bandwidth(device.description, device.total_bytes)
-        if known is not None:
-            found[device.name] = Estimate(value=known.bytes_per_s, basis=known.basis)
-    return found
+    return rates_of(hardware, measured_ram=None if state_dir is None else measured_ram(hardware, state_dir=state_dir))
+
+
+def _calibration(hardware: Hardware, state_dir: Path | None) -> Calibration | None:
+    """What measured runs said of predictions on this machine, with this engine."""
+    from launcher.hardware.calibration import load_calibration
+
+    return None if state_dir is None else load_calibration(hardware, state_dir=state_dir)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +47,10 @@ class World:
     cache_dir: Path
     """The launcher's own cache folder, not the hub's."""
     detect: Callable[[], Hardware] = _detect
-    bandwidths: Callable[[Hardware], Mapping[str, Estimate]] = _bandwidths
+    state_dir: Path | None = None
+    """Where measurements of this machine are kept; None measures nothing."""
+    rates: Callable[[Hardware, Path | None], Mapping[str, Rate]] = _rates
+    calibration: Callable[[Hardware, Path | None], Calibration | None] = _calibration
     load_catalogue: Callable[..., Catalogue] = load_catalogue
     open_remote: OpenRemote | None = None
     """None: the hub's, where the command is online."""
@@ -86,9 +91,12 @@ def prepare(
         cache_dir=world.cache_dir,
         open_remote=world.remote(offline=offline),
     )
-    bandwidths = world.bandwidths(machine)
+    # What was measured here says nothing of another machine.
+    state_dir = world.state_dir if hardware is None else None
+    rates = world.rates(machine, state_dir)
+    calibration = world.calibration(machine, state_dir)
     for _ in range(_CONFIRMATIONS):
-        found = plan(machine, catalogue, request, bandwidths=bandwidths)
+        found = plan(machine, catalogue, request, rates=rates, calibration=calibration)
         if found.weights_basis == "header" or (offline and found.file.local_path is None):
             break
         try:

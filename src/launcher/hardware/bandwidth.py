@@ -1,4 +1,4 @@
-"""Published memory bandwidth of GPUs and processors, from configs/hardware/bandwidth.toml."""
+"""Published memory bandwidth and compute of GPUs and processors, from configs/bandwidth.toml."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import re
 import tomllib
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from launcher.configs import configs_dir
 from launcher.errors import DamagedFileError
 from launcher.units import GIB
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 _TELLING = frozenset(
@@ -50,12 +51,22 @@ class DeviceEntry:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ComputeEntry:
+    """One name of [tflops] with its words in lower case."""
+
+    name: str
+    words: frozenset[str]
+    tflops: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BandwidthTable:
     """The whole table."""
 
     devices: tuple[DeviceEntry, ...]
     cpus: tuple[CpuEntry, ...]
     default_cpu: CpuEntry
+    tflops: tuple[ComputeEntry, ...]
 
 
 def parse_table(data: dict[str, Any]) -> BandwidthTable:
@@ -74,13 +85,16 @@ def parse_table(data: dict[str, Any]) -> BandwidthTable:
         devices=tuple(devices),
         cpus=tuple(cpus),
         default_cpu=CpuEntry(pattern="", gb_per_s=float(default["gb_per_s"]), memory=str(default["memory"])),
+        tflops=tuple(
+            ComputeEntry(name=name, words=_words(name), tflops=float(value)) for name, value in data["tflops"].items()
+        ),
     )
 
 
 @cache
 def load_table(path: Path | None = None) -> BandwidthTable:
     """Read the shipped table, once per process. Raises DamagedFileError where it is missing or broken."""
-    path = configs_dir() / "hardware" / "bandwidth.toml" if path is None else path
+    path = configs_dir() / "bandwidth.toml" if path is None else path
     try:
         return parse_table(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -96,17 +110,32 @@ def device_bandwidth(
 
     Some names were sold with several memories, told apart by size (`RTX 3060 12GB`): `total_bytes` adds that word.
     """
-    words = _words(description)
-    if total_bytes is not None:
-        words |= {f"{round(total_bytes / GIB)}gb"}
-    table = table or load_table()
-    fitting = [entry for entry in table.devices if entry.words <= words and not (words - entry.words) & _TELLING]
-    if not fitting:
+    best = _entry((table or load_table()).devices, description, total_bytes)
+    if best is None:
         return None
-    best = max(fitting, key=lambda entry: len(entry.words))
     return Bandwidth(
         bytes_per_s=best.gb_per_s * 1e9, basis=f"published: {best.gb_per_s:g} GB/s ({best.source}, {best.name})"
     )
+
+
+def device_tflops(
+    description: str, total_bytes: int | None = None, *, table: BandwidthTable | None = None
+) -> tuple[float, str] | None:
+    """Published dense f16 TFLOPS of a GPU with their basis, by the name that ggml gives it; None where not listed."""
+    best = _entry((table or load_table()).tflops, description, total_bytes)
+    return None if best is None else (best.tflops, f"published: {best.tflops:g} TFLOPS ({best.name})")
+
+
+_Entry = TypeVar("_Entry", DeviceEntry, ComputeEntry)
+
+
+def _entry(entries: Sequence[_Entry], description: str, total_bytes: int | None) -> _Entry | None:
+    """The entry with the most words of those whose words are all in the description, and no telling one is missing."""
+    words = _words(description)
+    if total_bytes is not None:
+        words |= {f"{round(total_bytes / GIB)}gb"}
+    fitting = [entry for entry in entries if entry.words <= words and not (words - entry.words) & _TELLING]
+    return max(fitting, key=lambda entry: len(entry.words), default=None)
 
 
 def host_bandwidth(cpu_name: str | None, *, table: BandwidthTable | None = None) -> Bandwidth:

@@ -19,7 +19,7 @@ from launcher.planner.types import DEPTHS, HOST, Calibration, Correction, LoadPa
 
 DEVICE_EFFICIENCY = 0.80  # of a device's published bandwidth that decoding draws, beside the cost per block
 HOST_EFFICIENCY = 0.65  # of RAM's published bandwidth
-MEASURED_EFFICIENCY = 0.90  # of RAM's bandwidth as the probe measured it on this machine
+MEASURED_EFFICIENCY = 1.0  # of RAM's bandwidth as measured here: the probe reads no faster than llama.cpp does
 HOST_BYTES_PER_S_PER_THREAD = 18e9  # what one core draws while it decodes MXFP4
 PLAIN_LAYOUT_SLOWDOWN = 0.75  # CPU experts without repacking
 BLOCK_S = {"MTL": 160e-6}  # fixed cost of a block, by ggml's backend name
