@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from launcher.catalogue.headers import OpenRemote, ensure_header
 from launcher.catalogue.load import load_catalogue
 from launcher.catalogue.types import Catalogue, ModelFile
-from launcher.errors import DamagedFileError, NetworkError
+from launcher.errors import DamagedFileError, DoesNotFitError, NetworkError, UsageError
 from launcher.hardware.types import Hardware
 from launcher.planner.choose import plan
 from launcher.planner.types import Calibration, Plan, PlanRequest, Rate
+
+if TYPE_CHECKING:
+    from launcher.hardware.profiles import Profile
+    from launcher.planner.whatif import Upgrade
 
 _CONFIRMATIONS = 4  # each may dismiss a file whose header disagrees with its listing; more means a broken catalogue
 
@@ -82,15 +87,7 @@ def prepare(
         LauncherError: whatever detect, catalogue or planner refuse.
     """
     machine = hardware or world.detect()
-    catalogue = world.load_catalogue(
-        request_model=request.model,
-        request_quant=request.quant,
-        offline=offline,
-        refresh=refresh,
-        isa=machine.cpu.isa,
-        cache_dir=world.cache_dir,
-        open_remote=world.remote(offline=offline),
-    )
+    catalogue = _catalogues(request, world, offline=offline, refresh=refresh)(machine)
     # What was measured here says nothing of another machine.
     state_dir = world.state_dir if hardware is None else None
     rates = world.rates(machine, state_dir)
@@ -106,6 +103,70 @@ def prepare(
             catalogue = replace(catalogue, notes=(*catalogue.notes, note))
             break
     return Prepared(hardware=machine, plan=replace(found, notes=(*found.notes, *catalogue.notes)))
+
+
+def _catalogues(
+    request: PlanRequest, world: World, *, offline: bool, refresh: bool
+) -> Callable[[Hardware], Catalogue]:
+    """The catalogue for a machine, read once for each set of instructions: those decide what is repacked."""
+
+    @cache
+    def load(isa: tuple[str, ...]) -> Catalogue:
+        return world.load_catalogue(
+            request_model=request.model,
+            request_quant=request.quant,
+            offline=offline,
+            refresh=refresh,
+            isa=isa,
+            cache_dir=world.cache_dir,
+            open_remote=world.remote(offline=offline),
+        )
+
+    return lambda machine: load(machine.cpu.isa)
+
+
+def plan_profiles(
+    profiles: Sequence[Profile], request: PlanRequest, world: World, *, offline: bool, refresh: bool = False
+) -> list[tuple[Profile, Plan | None, str | None]]:
+    """Plan for every profile: with the plan, or the nearest miss and why it was refused.
+
+    Weights come from the catalogue: no header is read for machines that are not here.
+    """
+    catalogue = _catalogues(request, world, offline=offline, refresh=refresh)
+    found: list[tuple[Profile, Plan | None, str | None]] = []
+    for profile in profiles:
+        machine = profile.hardware
+        try:
+            best = plan(machine, catalogue(machine), request, rates=world.rates(machine, None))
+            found.append((profile, best, None))
+        except DoesNotFitError as error:
+            closest = error.closest if isinstance(error.closest, Plan) else None
+            found.append((profile, closest, error.message))
+        except UsageError as error:  # a pin that this machine cannot keep
+            found.append((profile, None, error.message))
+    return found
+
+
+def plan_upgrades(
+    now: Plan, request: PlanRequest, world: World, *, offline: bool, refresh: bool = False
+) -> tuple[Upgrade, ...]:
+    """What more memory or another GPU would buy on the machine of this plan."""
+    from launcher.planner.whatif import what_if
+
+    catalogue = _catalogues(request, world, offline=offline, refresh=refresh)
+
+    def planned(machine: Hardware, wish: PlanRequest) -> Plan:
+        return plan(machine, catalogue(machine), wish, rates=world.rates(machine, None))
+
+    return what_if(now.hardware, request, planned_now(now, planned, request), planned)
+
+
+def planned_now(now: Plan, planned: Callable[[Hardware, PlanRequest], Plan], request: PlanRequest) -> Plan | None:
+    """The plan by the same tables as the upgrades, so that a measured rate does not pass for a gain."""
+    try:
+        return planned(now.hardware, request)
+    except DoesNotFitError:
+        return None
 
 
 def _confirmed(file: ModelFile, catalogue: Catalogue, machine: Hardware, world: World, *, offline: bool) -> Catalogue:

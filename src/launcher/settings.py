@@ -47,8 +47,24 @@ class Settings:
     """Type of the K cache."""
     cache_type_v: KvType | None = None
     """Type of the V cache."""
+    batch_size: int | None = None
+    """Tokens handed to llama.cpp at once while reading a prompt."""
     ubatch_size: int | None = None
     """Tokens computed at once while reading a prompt."""
+    device: str | None = None
+    """Devices to use, by ggml's names and separated by commas; `none` is the CPU alone."""
+    tensor_split: str | None = None
+    """Share of each device, separated by commas."""
+    parallel: int | None = None
+    """Sequences that share the context."""
+    kv_unified: bool | None = None
+    """One context for all sequences, or a part each."""
+    swa_full: bool = False
+    """Whether sliding-window layers keep the whole context too."""
+    min_tps: float | None = None
+    """Predicted decode tokens per second that a plan may not go below."""
+    streamed: bool = False
+    """Whether weights beyond RAM may be read from disk for every token."""
     threads: int | None = None
     """CPU threads."""
     load_mode: LoadMode | None = None
@@ -98,7 +114,10 @@ _RANGES: dict[str, tuple[float, float]] = {
     "min_ctx": (1, math.inf),
     "n_gpu_layers": (0, math.inf),
     "n_cpu_moe": (0, math.inf),
+    "batch_size": (1, math.inf),
     "ubatch_size": (1, math.inf),
+    "parallel": (1, 256),
+    "min_tps": (0, math.inf),
     "threads": (1, 8192),
     "temperature": (0, math.inf),
     "top_p": (0, 1),

@@ -22,7 +22,8 @@ from launcher.settings import Settings
 
 _PLACEMENT = (
     *("quant", "prefer", "ctx_size", "min_ctx", "n_gpu_layers", "n_cpu_moe"),
-    *("cache_type_k", "cache_type_v", "ubatch_size", "load_mode", "repack"),
+    *("cache_type_k", "cache_type_v", "batch_size", "ubatch_size", "load_mode", "repack"),
+    *("device", "tensor_split", "parallel", "kv_unified", "swa_full", "min_tps", "streamed"),
 )
 
 

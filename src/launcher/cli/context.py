@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from launcher import settings_file
 from launcher.cli.output import say
+from launcher.errors import UsageError
 from launcher.flow import Prepared, World, prepare
+from launcher.hardware.types import Hardware
 from launcher.paths import folders
-from launcher.planner.types import PlanRequest
+from launcher.planner.types import Plan, PlanRequest
 from launcher.settings import Settings, keys
 from launcher.store.config import hub_is_offline
 
@@ -29,7 +31,11 @@ def load_settings(params: Mapping[str, Any]) -> Settings:
 
 
 def request_of(settings: Settings) -> PlanRequest:
-    """The planner's part of the settings, in its words."""
+    """The planner's part of the settings, in its words.
+
+    Raises:
+        UsageError: shares that are no numbers.
+    """
     return PlanRequest(
         model=settings.model,
         quant=settings.quant,
@@ -40,7 +46,15 @@ def request_of(settings: Settings) -> PlanRequest:
         n_cpu_moe=settings.n_cpu_moe,
         type_k=settings.cache_type_k,
         type_v=settings.cache_type_v,
+        devices=None if settings.device is None else device_names(settings.device),
+        tensor_split=None if settings.tensor_split is None else shares(settings.tensor_split),
+        n_batch=settings.batch_size,
         n_ubatch=settings.ubatch_size,
+        n_parallel=settings.parallel or 1,
+        kv_unified=settings.kv_unified,
+        swa_full=settings.swa_full,
+        min_tps=settings.min_tps,
+        streamed=settings.streamed,
         n_threads=settings.threads,
         load_mode=settings.load_mode,
         repack=settings.repack,
@@ -52,17 +66,41 @@ def is_offline(settings: Settings, environ: Mapping[str, str] = os.environ) -> b
     return settings.offline or hub_is_offline(environ)
 
 
-def prepare_plan(settings: Settings, *, refresh: bool = False, hardware_file: Path | None = None) -> Prepared:
-    """Plan for these settings on this machine, or on one that was saved."""
-    hardware = None
-    if hardware_file is not None:
-        from launcher.hardware.saved import load_hardware
+def device_names(text: str) -> tuple[str, ...]:
+    """`CUDA0,CUDA1` as names; `none` as none."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    return () if names == ("none",) else names
 
-        hardware = load_hardware(hardware_file)
+
+def shares(text: str) -> tuple[float, ...]:
+    """`3,1` as numbers. Raises UsageError for anything else."""
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or not all(math.isfinite(share) for share in found):
+        raise UsageError(
+            f"--tensor-split takes numbers separated by commas, not {text!r}", hint="gpt-oss plan --tensor-split 3,1"
+        )
+    return found
+
+
+def world() -> World:
+    """Everything that a plan takes from outside, as it is on this machine."""
+    own = folders()
+    return World(cache_dir=own.cache, state_dir=own.state, tell=say)
+
+
+def prepare_plan(settings: Settings, *, refresh: bool = False, hardware: Hardware | None = None) -> Prepared:
+    """Plan for these settings on this machine, or on another one."""
     return prepare(
-        request_of(settings),
-        World(cache_dir=folders().cache, tell=say),
-        offline=is_offline(settings),
-        refresh=refresh,
-        hardware=hardware,
+        request_of(settings), world(), offline=is_offline(settings), refresh=refresh, hardware=hardware
     )
+
+
+def plan_argv(plan: Plan) -> tuple[str, ...]:
+    """The llama-server command that stands for a plan, with the model where it is or will be."""
+    from launcher.engines.params import server_argv
+    from launcher.store.local import hub_cache_dir, model_path
+
+    return server_argv(plan.load_params, model_path(plan.file, hub_cache_dir()))

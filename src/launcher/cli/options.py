@@ -1,12 +1,12 @@
 """Options that several commands share, spelt as llama.cpp spells them."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 _MODEL = "Model"
 _PLACE = "Placement"
+_MACHINE = "Machine"
 
 Model = Annotated[
     str | None,
@@ -49,7 +49,13 @@ CpuMoe = Annotated[
     typer.Option("--n-cpu-moe", "-ncmoe", min=0, help="Layers whose experts stay in RAM.", rich_help_panel=_PLACE),
 ]
 CacheTypeK = Annotated[
-    str | None, typer.Option("--cache-type-k", "-ctk", help="f16, bf16, f32, q8_0 or q4_0.", rich_help_panel=_PLACE)
+    str | None,
+    typer.Option(
+        "--cache-type-k",
+        "-ctk",
+        help="f16, bf16, f32, q8_0, q5_1, q5_0, q4_1, q4_0 or iq4_nl.",
+        rich_help_panel=_PLACE,
+    ),
 ]
 CacheTypeV = Annotated[
     str | None, typer.Option("--cache-type-v", "-ctv", help="As --cache-type-k.", rich_help_panel=_PLACE)
@@ -59,6 +65,39 @@ UbatchSize = Annotated[
 ]
 Threads = Annotated[
     int | None, typer.Option("--threads", "-t", min=1, help="CPU threads; all physical cores.", rich_help_panel=_PLACE)
+]
+BatchSize = Annotated[
+    int | None, typer.Option("--batch-size", "-b", min=1, help="Logical batch of a prompt.", rich_help_panel=_PLACE)
+]
+DeviceNames = Annotated[
+    str | None,
+    typer.Option("--device", "-dev", help="Devices to use, such as CUDA0,CUDA1; none: the CPU.", rich_help_panel=_PLACE),
+]
+TensorSplit = Annotated[
+    str | None,
+    typer.Option("--tensor-split", "-ts", help="Share of each device, such as 3,1.", rich_help_panel=_PLACE),
+]
+Parallel = Annotated[
+    int | None,
+    typer.Option("--parallel", "-np", min=1, help="Sequences (slots) that share the context.", rich_help_panel=_PLACE),
+]
+KvUnified = Annotated[
+    bool | None,
+    typer.Option(
+        "--kv-unified/--no-kv-unified", help="One context for all sequences, or a part each.", rich_help_panel=_PLACE
+    ),
+]
+SwaFull = Annotated[
+    bool | None,
+    typer.Option("--swa-full", help="Keep the whole context in sliding-window layers too.", rich_help_panel=_PLACE),
+]
+MinTps = Annotated[
+    float | None,
+    typer.Option("--min-tps", help="Decode tokens per second that a plan must reach.", rich_help_panel=_PLACE),
+]
+Streamed = Annotated[
+    bool | None,
+    typer.Option("--streamed", help="Let weights beyond RAM be read from disk, token by token.", rich_help_panel=_PLACE),
 ]
 LoadMode = Annotated[
     str | None, typer.Option("--load-mode", "-lm", help="mmap, none, mlock or dio.", rich_help_panel=_PLACE)
@@ -72,7 +111,18 @@ Repack = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback where something fails.")]
 Yes = Annotated[bool | None, typer.Option("--yes", "-y", help="Download without asking.")]
-HardwareFile = Annotated[
-    Path | None,
-    typer.Option("--hardware", help="Plan for a machine saved with `gpt-oss hardware --save`.", rich_help_panel=_PLACE),
+HardwareName = Annotated[
+    str | None,
+    typer.Option(
+        "--hardware",
+        help="Plan for another machine: a profile's name or file, what `gpt-oss hardware --save` wrote, or all.",
+        rich_help_panel=_MACHINE,
+    ),
+]
+WhatIf = Annotated[
+    bool, typer.Option("--what-if", help="Say what the next upgrade would buy.", rich_help_panel=_MACHINE)
+]
+Verify = Annotated[
+    bool,
+    typer.Option("--verify", help="Ask llama.cpp what it would allocate, and compare.", rich_help_panel=_MACHINE),
 ]

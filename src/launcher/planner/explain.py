@@ -41,6 +41,7 @@ def candidate_row(weighed: Weighed, winner: Weighed, request: PlanRequest) -> Ca
     fits = weighed.fits
     return Candidate(
         name=weighed.file.name,
+        repo=weighed.file.repo,
         model=weighed.file.model,
         quant=weighed.file.quant,
         size_bytes=weighed.file.size_bytes or weighed.weights.total_bytes,

@@ -197,6 +197,7 @@ class Candidate:
     """One file as the planner weighed it: fits or not, how, and why it was not taken."""
 
     name: str
+    repo: str | None
     model: str
     quant: str
     size_bytes: int | None

@@ -119,3 +119,15 @@ def _check_readable(part: Path, *, of_model: Path, count: int) -> None:
         raise DamagedFileError(f"{what} can't be read: {reason}", path=str(part), hint=f"ls -l {part}") from error
     if empty:
         raise DamagedFileError(f"{what} is empty", path=str(part), hint=f"ls -l {part}")
+
+
+def model_path(file: ModelFile, cache_dir: Path) -> Path:
+    """Where the first part of a file lies, or will lie once it is downloaded: in the hub's cache, at its commit.
+
+    Where the commit is not known yet (an offline plan), the file's own name.
+    """
+    if file.local_path is not None:
+        return file.local_path
+    if file.repo is None or not is_commit(file.revision):
+        return Path(Path(file.parts[0].path).name)
+    return RepoCache(cache_dir=cache_dir, repo=file.repo).pointer(str(file.revision), file.parts[0].path)

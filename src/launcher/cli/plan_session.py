@@ -1,0 +1,122 @@
+"""From flags to a plan on the screen: for this machine, another, or every one that has a profile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from launcher.cli.context import is_offline, load_settings, plan_argv, prepare_plan, request_of, world
+from launcher.cli.output import print_json, say
+from launcher.errors import DoesNotFitError, ExitCode, UsageError
+from launcher.planner.report import plan_json
+from launcher.planner.types import Plan
+
+if TYPE_CHECKING:
+    from launcher.engines.verify import Verification
+    from launcher.hardware.profiles import Profile
+    from launcher.planner.whatif import Upgrade
+    from launcher.settings import Settings
+
+EVERY_PROFILE = "all"
+
+
+def run_plan(
+    flags: Mapping[str, Any], machine: str | None, *, refresh: bool, what_if: bool, verify: bool, as_json: bool
+) -> int:
+    """Plan and print. Gives the exit code.
+
+    Raises:
+        LauncherError: what the plan refuses; with `as_json` the nearest miss is printed before.
+    """
+    settings = load_settings(flags)
+    if machine == EVERY_PROFILE:
+        if what_if or verify:
+            raise UsageError("--what-if and --verify are for one machine", hint="gpt-oss plan --hardware all")
+        return _every_profile(settings, refresh=refresh, as_json=as_json)
+    profile = _profile(machine)
+    try:
+        prepared = prepare_plan(settings, refresh=refresh, hardware=profile.hardware if profile else None)
+    except DoesNotFitError as error:
+        if as_json and isinstance(error.closest, Plan):
+            print_json(plan_json(error.closest, plan_argv(error.closest)))
+        raise
+    plan = prepared.plan
+    upgrades = _upgrades(settings, plan, refresh=refresh) if what_if else None
+    verification = _verify(settings, plan) if verify else None
+    if as_json:
+        _print_json(plan, upgrades, verification)
+    else:
+        from launcher.cli.plan_view import print_plan
+
+        print_plan(plan, plan_argv(plan), machine=profile.name if profile else None)
+        if upgrades is not None:
+            from launcher.cli.whatif_view import print_upgrades
+
+            print_upgrades(upgrades)
+        if verification is not None:
+            from launcher.cli.verify_view import print_verification
+
+            print_verification(verification)
+    return ExitCode.DONE if verification is None or verification.ok else ExitCode.ENGINE
+
+
+def _profile(machine: str | None) -> Profile | None:
+    if machine is None:
+        return None
+    from launcher.hardware.profiles import open_hardware
+
+    return open_hardware(machine)
+
+
+def _print_json(plan: Plan, upgrades: tuple[Upgrade, ...] | None, verification: Verification | None) -> None:
+    extra: dict[str, Any] = {}
+    if upgrades is not None:
+        extra["what_if"] = upgrades
+    if verification is not None:
+        extra["verification"] = verification
+    print_json({**plan_json(plan, plan_argv(plan)), **extra})
+
+
+def _every_profile(settings: Settings, *, refresh: bool, as_json: bool) -> int:
+    from launcher.flow import plan_profiles
+    from launcher.hardware.profiles import list_profiles
+
+    found = plan_profiles(
+        list_profiles(), request_of(settings), world(), offline=is_offline(settings), refresh=refresh
+    )
+    if as_json:
+        rows = [
+            {
+                "profile": profile.slug,
+                "name": profile.name,
+                **({} if plan is None else plan_json(plan, plan_argv(plan))),
+                "refused": refused,
+            }
+            for profile, plan, refused in found
+        ]
+        print_json({"profiles": rows})
+    else:
+        from launcher.cli.profile_view import print_profiles
+
+        print_profiles(found)
+    return ExitCode.DONE
+
+
+def _upgrades(settings: Settings, plan: Plan, *, refresh: bool) -> tuple[Upgrade, ...]:
+    from launcher.flow import plan_upgrades
+
+    return plan_upgrades(plan, request_of(settings), world(), offline=is_offline(settings), refresh=refresh)
+
+
+def _verify(settings: Settings, plan: Plan) -> Verification:
+    """Ask llama.cpp itself; the model need not be here, its header is enough."""
+    from launcher.engines.verify import verify_plan
+    from launcher.store.skeleton import skeleton
+
+    here = world()
+    say("asking llama.cpp what it would allocate")
+    path: Path = skeleton(
+        plan.file, cache_dir=here.cache_dir, open_remote=here.remote(offline=is_offline(settings))
+    )
+    return verify_plan(plan, path)

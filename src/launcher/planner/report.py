@@ -1,0 +1,67 @@
+"""A plan as one JSON object: what `plan --json` prints, and what every record that carries a plan holds. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from launcher.planner.types import Candidate, DeviceMemory, Plan
+from launcher.records import to_jsonable
+
+
+def plan_json(plan: Plan, argv: Sequence[str]) -> dict[str, Any]:
+    """The object. What is not known is null, never left out; bytes are whole numbers, speeds tokens per second.
+
+    Args:
+        plan: whether it fits or not.
+        argv: the llama-server command that stands for it.
+    """
+    file = plan.file
+    chosen = next((c for c in plan.candidates if c.name == file.name), None)
+    return {
+        "fits": plan.fits,
+        "tier": plan.tier,
+        "hardware": to_jsonable(plan.hardware),
+        "model": {
+            "id": plan.spec.id,
+            "name": file.name,
+            "repo": file.repo,
+            "revision": file.revision,
+            "files": to_jsonable(file.parts),
+            "quant": file.quant,
+            "total_bytes": file.size_bytes or (chosen.size_bytes if chosen else None),
+            "dense_bpw": chosen.dense_bpw if chosen else file.dense_bpw,
+            "local_path": to_jsonable(file.local_path),
+            "weights_basis": plan.weights_basis,
+            "spec": to_jsonable(plan.spec),
+        },
+        "load_params": to_jsonable(plan.load_params),
+        "memory": [_memory(row) for row in plan.memory],
+        "throughput": to_jsonable(plan.throughput),
+        "argv": list(argv),
+        "notes": list(plan.notes),
+        "candidates": [_candidate(candidate) for candidate in plan.candidates],
+    }
+
+
+def _memory(row: DeviceMemory) -> dict[str, Any]:
+    return {
+        "device": row.name,
+        "model_bytes": row.model_bytes,
+        "context_bytes": row.context_bytes,
+        "compute_bytes": row.compute_bytes,
+        "overhead_bytes": row.overhead_bytes,
+        "mapped_bytes": row.mapped_bytes,
+        "anonymous_bytes": row.anonymous_bytes,
+        "total_bytes": row.used_bytes,
+        "shared_bytes": row.shared_bytes,
+        "streamed_bytes": row.streamed_bytes,
+        "free_bytes": row.free_bytes,
+        "headroom_bytes": row.headroom_bytes,
+        "fits": row.fits,
+    }
+
+
+def _candidate(candidate: Candidate) -> dict[str, Any]:
+    record: dict[str, Any] = to_jsonable(candidate)
+    return {**record, "why": record.pop("reason")}
