@@ -15,7 +15,7 @@ from launcher.catalogue.types import Catalogue, ModelFile
 from launcher.errors import DamagedFileError, DoesNotFitError, NetworkError, UsageError
 from launcher.hardware.types import Hardware
 from launcher.planner.choose import plan
-from launcher.planner.types import Calibration, Plan, PlanRequest, Rate
+from launcher.planner.types import HOST, Calibration, Plan, PlanRequest, Rate
 
 if TYPE_CHECKING:
     from launcher.hardware.profiles import Profile
@@ -105,9 +105,7 @@ def prepare(
     return Prepared(hardware=machine, plan=replace(found, notes=(*found.notes, *catalogue.notes)))
 
 
-def _catalogues(
-    request: PlanRequest, world: World, *, offline: bool, refresh: bool
-) -> Callable[[Hardware], Catalogue]:
+def _catalogues(request: PlanRequest, world: World, *, offline: bool, refresh: bool) -> Callable[[Hardware], Catalogue]:
     """The catalogue for a machine, read once for each set of instructions: those decide what is repacked."""
 
     @cache
@@ -131,42 +129,53 @@ def plan_profiles(
     """Plan for every profile: with the plan, or the nearest miss and why it was refused.
 
     Weights come from the catalogue: no header is read for machines that are not here.
+
+    Raises:
+        UsageError: what was asked can be kept on none of them.
     """
     catalogue = _catalogues(request, world, offline=offline, refresh=refresh)
     found: list[tuple[Profile, Plan | None, str | None]] = []
+    refusal: UsageError | None = None
     for profile in profiles:
         machine = profile.hardware
+        files = catalogue(machine)  # an unknown model is unknown on every machine: not a row, an error
         try:
-            best = plan(machine, catalogue(machine), request, rates=world.rates(machine, None))
+            best = plan(machine, files, request, rates=world.rates(machine, None))
             found.append((profile, best, None))
         except DoesNotFitError as error:
             closest = error.closest if isinstance(error.closest, Plan) else None
             found.append((profile, closest, error.message))
         except UsageError as error:  # a pin that this machine cannot keep
+            refusal = refusal or error
             found.append((profile, None, error.message))
+    if refusal is not None and all(best is None for _, best, _ in found):
+        raise refusal
     return found
 
 
 def plan_upgrades(
-    now: Plan, request: PlanRequest, world: World, *, offline: bool, refresh: bool = False
+    hardware: Hardware, request: PlanRequest, world: World, *, offline: bool, here: bool
 ) -> tuple[Upgrade, ...]:
-    """What more memory or another GPU would buy on the machine of this plan."""
+    """What more memory or another GPU would buy.
+
+    Args:
+        hardware: the machine as it is.
+        request: the wish.
+        world: everything from outside.
+        offline: ask nothing of the network.
+        here: whether it is this machine, whose RAM was measured.
+    """
     from launcher.planner.whatif import what_if
 
-    catalogue = _catalogues(request, world, offline=offline, refresh=refresh)
+    catalogue = _catalogues(request, world, offline=offline, refresh=False)
+    # The RAM stays what it is: a measured rate against one of a table would pass for a gain.
+    ram = world.rates(hardware, world.state_dir if here else None).get(HOST)
 
-    def planned(machine: Hardware, wish: PlanRequest) -> Plan:
-        return plan(machine, catalogue(machine), wish, rates=world.rates(machine, None))
+    def planned(machine: Hardware) -> Plan:
+        rates = world.rates(machine, None)
+        return plan(machine, catalogue(machine), request, rates=rates if ram is None else {**rates, HOST: ram})
 
-    return what_if(now.hardware, request, planned_now(now, planned, request), planned)
-
-
-def planned_now(now: Plan, planned: Callable[[Hardware, PlanRequest], Plan], request: PlanRequest) -> Plan | None:
-    """The plan by the same tables as the upgrades, so that a measured rate does not pass for a gain."""
-    try:
-        return planned(now.hardware, request)
-    except DoesNotFitError:
-        return None
+    return what_if(hardware, planned)
 
 
 def _confirmed(file: ModelFile, catalogue: Catalogue, machine: Hardware, world: World, *, offline: bool) -> Catalogue:

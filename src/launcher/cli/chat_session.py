@@ -38,6 +38,8 @@ def run_chat(flags: Mapping[str, Any], question: str, *, demo: bool, refresh: bo
     settings = load_settings(flags)
     if demo:
         settings = _without_placement(settings, flags)
+    # What the settings say of slots is for a server: a chat is one sequence, with the whole context.
+    settings = replace(settings, parallel=None, kv_unified=None)
     talking = sys.stdin is not None and sys.stdin.isatty()
     question = "\n\n".join(part for part in (question.strip(), "" if talking else _piped()) if part)
     if not question and not talking:

@@ -34,7 +34,7 @@ def request_of(settings: Settings) -> PlanRequest:
     """The planner's part of the settings, in its words.
 
     Raises:
-        UsageError: shares that are no numbers.
+        UsageError: devices without names, or shares that are no numbers.
     """
     return PlanRequest(
         model=settings.model,
@@ -67,8 +67,12 @@ def is_offline(settings: Settings, environ: Mapping[str, str] = os.environ) -> b
 
 
 def device_names(text: str) -> tuple[str, ...]:
-    """`CUDA0,CUDA1` as names; `none` as none."""
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    """`CUDA0,CUDA1` as names; `none` as none. Raises UsageError where a name is missing."""
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise UsageError(
+            f"--device takes names separated by commas, or none, not {text!r}", hint="gpt-oss plan --device none"
+        )
     return () if names == ("none",) else names
 
 
@@ -93,9 +97,7 @@ def world() -> World:
 
 def prepare_plan(settings: Settings, *, refresh: bool = False, hardware: Hardware | None = None) -> Prepared:
     """Plan for these settings on this machine, or on another one."""
-    return prepare(
-        request_of(settings), world(), offline=is_offline(settings), refresh=refresh, hardware=hardware
-    )
+    return prepare(request_of(settings), world(), offline=is_offline(settings), refresh=refresh, hardware=hardware)
 
 
 def plan_argv(plan: Plan) -> tuple[str, ...]:

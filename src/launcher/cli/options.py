@@ -71,7 +71,9 @@ BatchSize = Annotated[
 ]
 DeviceNames = Annotated[
     str | None,
-    typer.Option("--device", "-dev", help="Devices to use, such as CUDA0,CUDA1; none: the CPU.", rich_help_panel=_PLACE),
+    typer.Option(
+        "--device", "-dev", help="Devices to use, such as CUDA0,CUDA1; none: the CPU.", rich_help_panel=_PLACE
+    ),
 ]
 TensorSplit = Annotated[
     str | None,
@@ -97,7 +99,9 @@ MinTps = Annotated[
 ]
 Streamed = Annotated[
     bool | None,
-    typer.Option("--streamed", help="Let weights beyond RAM be read from disk, token by token.", rich_help_panel=_PLACE),
+    typer.Option(
+        "--streamed", help="Let weights beyond RAM be read from disk, token by token.", rich_help_panel=_PLACE
+    ),
 ]
 LoadMode = Annotated[
     str | None, typer.Option("--load-mode", "-lm", help="mmap, none, mlock or dio.", rich_help_panel=_PLACE)

@@ -46,6 +46,4 @@ def plan(
     """
     from launcher.cli.plan_session import run_plan
 
-    raise typer.Exit(
-        run_plan(ctx.params, hardware, refresh=refresh, what_if=what_if, verify=verify, as_json=json)
-    )
+    raise typer.Exit(run_plan(ctx.params, hardware, refresh=refresh, what_if=what_if, verify=verify, as_json=json))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launcher.cli.context import is_offline, load_settings, plan_argv, prepare_plan, request_of, world
@@ -11,10 +10,12 @@ from launcher.cli.output import print_json, say
 from launcher.errors import DoesNotFitError, ExitCode, UsageError
 from launcher.planner.report import plan_json
 from launcher.planner.types import Plan
+from launcher.records import to_jsonable
 
 if TYPE_CHECKING:
     from launcher.engines.verify import Verification
     from launcher.hardware.profiles import Profile
+    from launcher.hardware.types import Hardware
     from launcher.planner.whatif import Upgrade
     from launcher.settings import Settings
 
@@ -27,7 +28,8 @@ def run_plan(
     """Plan and print. Gives the exit code.
 
     Raises:
-        LauncherError: what the plan refuses; with `as_json` the nearest miss is printed before.
+        LauncherError: what the plan refuses; of what does not fit, upgrades and with `as_json` the nearest miss are
+            printed before.
     """
     settings = load_settings(flags)
     if machine == EVERY_PROFILE:
@@ -36,28 +38,15 @@ def run_plan(
         return _every_profile(settings, refresh=refresh, as_json=as_json)
     profile = _profile(machine)
     try:
-        prepared = prepare_plan(settings, refresh=refresh, hardware=profile.hardware if profile else None)
+        plan = prepare_plan(settings, refresh=refresh, hardware=profile.hardware if profile else None).plan
     except DoesNotFitError as error:
-        if as_json and isinstance(error.closest, Plan):
-            print_json(plan_json(error.closest, plan_argv(error.closest)))
+        if isinstance(error.closest, Plan):
+            upgrades = _upgrades(settings, error.closest.hardware, here=profile is None) if what_if else None
+            _print(error.closest, profile, upgrades, None, as_json=as_json)
         raise
-    plan = prepared.plan
-    upgrades = _upgrades(settings, plan, refresh=refresh) if what_if else None
+    upgrades = _upgrades(settings, plan.hardware, here=profile is None) if what_if else None
     verification = _verify(settings, plan) if verify else None
-    if as_json:
-        _print_json(plan, upgrades, verification)
-    else:
-        from launcher.cli.plan_view import print_plan
-
-        print_plan(plan, plan_argv(plan), machine=profile.name if profile else None)
-        if upgrades is not None:
-            from launcher.cli.whatif_view import print_upgrades
-
-            print_upgrades(upgrades)
-        if verification is not None:
-            from launcher.cli.verify_view import print_verification
-
-            print_verification(verification)
+    _print(plan, profile, upgrades, verification, as_json=as_json)
     return ExitCode.DONE if verification is None or verification.ok else ExitCode.ENGINE
 
 
@@ -69,22 +58,39 @@ def _profile(machine: str | None) -> Profile | None:
     return open_hardware(machine)
 
 
-def _print_json(plan: Plan, upgrades: tuple[Upgrade, ...] | None, verification: Verification | None) -> None:
-    extra: dict[str, Any] = {}
+def _print(
+    plan: Plan,
+    profile: Profile | None,
+    upgrades: tuple[Upgrade, ...] | None,
+    verification: Verification | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Everything that was asked for; of a plan that does not fit a person is told by the error instead."""
+    if as_json:
+        more = {"what_if": upgrades, "verification": verification}
+        asked = {key: to_jsonable(value) for key, value in more.items() if value is not None}
+        print_json({**plan_json(plan, plan_argv(plan)), **asked})
+        return
+    if plan.fits:
+        from launcher.cli.plan_view import print_plan
+
+        print_plan(plan, plan_argv(plan), machine=profile.name if profile else None)
     if upgrades is not None:
-        extra["what_if"] = upgrades
+        from launcher.cli.whatif_view import print_upgrades
+
+        print_upgrades(upgrades)
     if verification is not None:
-        extra["verification"] = verification
-    print_json({**plan_json(plan, plan_argv(plan)), **extra})
+        from launcher.cli.verify_view import print_verification
+
+        print_verification(verification)
 
 
 def _every_profile(settings: Settings, *, refresh: bool, as_json: bool) -> int:
     from launcher.flow import plan_profiles
     from launcher.hardware.profiles import list_profiles
 
-    found = plan_profiles(
-        list_profiles(), request_of(settings), world(), offline=is_offline(settings), refresh=refresh
-    )
+    found = plan_profiles(list_profiles(), request_of(settings), world(), offline=is_offline(settings), refresh=refresh)
     if as_json:
         rows = [
             {
@@ -103,10 +109,10 @@ def _every_profile(settings: Settings, *, refresh: bool, as_json: bool) -> int:
     return ExitCode.DONE
 
 
-def _upgrades(settings: Settings, plan: Plan, *, refresh: bool) -> tuple[Upgrade, ...]:
+def _upgrades(settings: Settings, hardware: Hardware, *, here: bool) -> tuple[Upgrade, ...]:
     from launcher.flow import plan_upgrades
 
-    return plan_upgrades(plan, request_of(settings), world(), offline=is_offline(settings), refresh=refresh)
+    return plan_upgrades(hardware, request_of(settings), world(), offline=is_offline(settings), here=here)
 
 
 def _verify(settings: Settings, plan: Plan) -> Verification:
@@ -116,7 +122,5 @@ def _verify(settings: Settings, plan: Plan) -> Verification:
 
     here = world()
     say("asking llama.cpp what it would allocate")
-    path: Path = skeleton(
-        plan.file, cache_dir=here.cache_dir, open_remote=here.remote(offline=is_offline(settings))
-    )
+    path = skeleton(plan.file, cache_dir=here.cache_dir, open_remote=here.remote(offline=is_offline(settings)))
     return verify_plan(plan, path)

@@ -2,57 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from launcher.cli.output import report_console
-from launcher.cli.plan_view import speed_text
-from launcher.planner.types import HOST
+from launcher.cli.plan_tables import WIDE, columns, speed_text
+from launcher.planner.report import missing
+from launcher.planner.types import HOST, Plan
 from launcher.units import format_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from launcher.hardware.profiles import Profile
-    from launcher.planner.types import Plan
 
 Row = tuple["Profile", "Plan | None", "str | None"]
 """A profile with its plan (or the nearest miss), and why it was refused."""
+_WHOLE = 150
+"""Columns from which the machines' full names have room beside the rest."""
 
 
 def print_profiles(rows: Sequence[Row]) -> None:
     """Print the table on stdout."""
-    from rich.table import Table
+    from rich.text import Text
 
     console = report_console()
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column, right in (
-        ("--hardware", False),
-        ("machine", False),
-        ("runs", False),
-        ("placement", False),
-        ("n_ctx", True),
-        ("decode", True),
-        ("prompt", True),
-        ("left", True),
-    ):
-        table.add_column(column, justify="right" if right else "left", no_wrap=column != "machine", overflow="fold")
+    width = console.width
+    named, wide = width >= _WHOLE, width >= WIDE
+    table = columns(
+        left=["--hardware", *(["machine"] if named else []), "runs"], right=["n_ctx", "decode"], width=width
+    )
+    if wide:
+        table.add_column("prompt", justify="right", no_wrap=True)
+    table.add_column("placement")
+    if wide:
+        table.add_column("left", justify="right", no_wrap=True)
     for profile, plan, refused in rows:
+        names = [Text(profile.slug), *([Text(profile.name)] if named else [])]
         if plan is None or refused is not None:
-            table.add_row(profile.slug, profile.name, "-", refused or "", style="dim")
+            cells = ["-", "-", "-", *(["-"] if wide else []), "refused" if plan is None else missing(plan)]
+            table.add_row(*names, *cells, style="dim")
             continue
-        first = plan.throughput[0]
-        table.add_row(
-            profile.slug,
-            profile.name,
-            f"{plan.spec.id.removeprefix('gpt-oss-')} {plan.file.quant}",
-            placement(plan),
-            str(plan.load_params.n_ctx),
-            "-" if first.tg_ts is None else speed_text(first.tg_ts),
-            "-" if first.pp_ts is None else speed_text(first.pp_ts),
-            left(plan),
-        )
+        speeds = [speed_text(plan.tg_ts), *([speed_text(plan.throughput[0].pp_ts)] if wide else [])]
+        runs = f"{plan.spec.id.removeprefix('gpt-oss-')} {plan.file.quant}"
+        cells = [runs, str(plan.load_params.n_ctx), *speeds, placement(plan), *([left(plan)] if wide else [])]
+        table.add_row(*names, *cells)
     console.print(table)
     console.print("Speeds are predicted, in tokens per second of one stream at an empty context.", style="dim")
+    for profile, plan, refused in rows:
+        if plan is None:
+            console.print(Text(f"{profile.slug}: {refused}"), style="dim")
 
 
 def placement(plan: Plan) -> str:
@@ -68,7 +65,8 @@ def placement(plan: Plan) -> str:
     if plan.tier == "partial":
         words.append(f"{params.n_gpu_layers} layers")
     if params.n_cpu_moe or params.n_cpu_moe_tensors:
-        words.append(f"n_cpu_moe {params.n_cpu_moe}" + (f"+{params.n_cpu_moe_tensors}/3" * bool(params.n_cpu_moe_tensors)))
+        tensors = f"+{params.n_cpu_moe_tensors}/3" if params.n_cpu_moe_tensors else ""
+        words.append(f"n_cpu_moe {params.n_cpu_moe}{tensors}")
     return ", ".join(words)
 
 

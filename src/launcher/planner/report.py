@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from launcher.planner.types import Candidate, DeviceMemory, Plan
+from launcher.planner.explain import short_bytes
+from launcher.planner.types import HOST, Candidate, DeviceMemory, Plan
 from launcher.records import to_jsonable
+from launcher.units import format_bytes
 
 
 def plan_json(plan: Plan, argv: Sequence[str]) -> dict[str, Any]:
@@ -32,9 +34,9 @@ def plan_json(plan: Plan, argv: Sequence[str]) -> dict[str, Any]:
             "total_bytes": file.size_bytes or (chosen.size_bytes if chosen else None),
             "dense_bpw": chosen.dense_bpw if chosen else file.dense_bpw,
             "local_path": to_jsonable(file.local_path),
-            "weights_basis": plan.weights_basis,
-            "spec": to_jsonable(plan.spec),
         },
+        "spec": to_jsonable(plan.spec),
+        "weights_basis": plan.weights_basis,
         "load_params": to_jsonable(plan.load_params),
         "memory": [_memory(row) for row in plan.memory],
         "throughput": to_jsonable(plan.throughput),
@@ -42,6 +44,14 @@ def plan_json(plan: Plan, argv: Sequence[str]) -> dict[str, Any]:
         "notes": list(plan.notes),
         "candidates": [_candidate(candidate) for candidate in plan.candidates],
     }
+
+
+def missing(plan: Plan) -> str:
+    """What keeps a plan from fitting, in a few words: `short of 6.5 GiB RAM`."""
+    row = max(plan.memory, key=short_bytes)
+    if short_bytes(row) <= 0:
+        return "slower than asked"
+    return f"short of {format_bytes(short_bytes(row))} {'RAM' if row.name == HOST else row.name}"
 
 
 def _memory(row: DeviceMemory) -> dict[str, Any]:

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 from launcher.errors import DoesNotFitError
 from launcher.hardware.types import Device, Hardware
-from launcher.planner.types import Plan, PlanRequest
+from launcher.planner.types import Plan, Tier
 from launcher.units import GIB
 
 _RAM_STEPS_GIB = (8, 16, 32, 64, 128)
 _UNIFIED_SIZES_GIB = (16, 24, 32, 36, 48, 64, 96, 128, 192, 256, 512)
+_UNIFIED_STEPS = 6  # from 24 GB this reaches 128, which holds the 120b with its whole context
 _FASTER = 1.25  # times as fast: less is no reason to buy
 _GOOD_N_CTX = 32_768
 _FREE_PART = 0.97  # of a new card: what a desktop leaves
@@ -29,8 +30,9 @@ class _Card:
 
 
 _CARDS = (
-    _Card(description="NVIDIA GeForce RTX 3060 12 GB", gib=12, gb_per_s=360, tflops=25),
-    _Card(description="NVIDIA GeForce RTX 5060 Ti 16 GB", gib=16, gb_per_s=448, tflops=47),
+    _Card(description="NVIDIA GeForce RTX 4060", gib=8, gb_per_s=272, tflops=60),
+    _Card(description="NVIDIA GeForce RTX 3060", gib=12, gb_per_s=360, tflops=25),
+    _Card(description="NVIDIA GeForce RTX 5060 Ti", gib=16, gb_per_s=448, tflops=47),
     _Card(description="NVIDIA GeForce RTX 3090", gib=24, gb_per_s=936, tflops=71),
     _Card(description="NVIDIA GeForce RTX 5090", gib=32, gb_per_s=1792, tflops=210),
     _Card(description="NVIDIA RTX PRO 6000 Blackwell", gib=96, gb_per_s=1792, tflops=503),
@@ -46,33 +48,26 @@ class Upgrade:
     gain: str
     """What it buys, in a sentence: `gpt-oss-120b at about 19 tok/s (now gpt-oss-20b at 38)`."""
     model: str
-    tier: str
+    tier: Tier
     n_ctx: int
     tg_ts: float | None
 
 
-Planner = Callable[[Hardware, PlanRequest], Plan]
-
-
-def what_if(hardware: Hardware, request: PlanRequest, now: Plan | None, planner: Planner) -> tuple[Upgrade, ...]:
+def what_if(hardware: Hardware, planner: Callable[[Hardware], Plan]) -> tuple[Upgrade, ...]:
     """The upgrades worth having, the smallest of each kind that changes something.
 
     Args:
         hardware: the machine as it is.
-        request: the wish, the same for every machine.
-        now: the plan for it; None where nothing fits.
-        planner: plans for a machine; raises DoesNotFitError.
+        planner: plans for a machine, the same wish for each; raises DoesNotFitError.
     """
+    now = _planned(hardware, planner)
     found = []
     for kind in (_more_ram(hardware), _one_more(hardware), _cards(hardware)):
         best = now
         for change, machine in kind:
-            try:
-                then = planner(machine, request)
-            except DoesNotFitError:
-                continue
-            gain = _gain(best, then)
-            if gain is None:
+            then = _planned(machine, planner)
+            gain = _gain(best, then) if then is not None else None
+            if then is None or gain is None:
                 continue
             best = then
             found.append(
@@ -86,6 +81,13 @@ def what_if(hardware: Hardware, request: PlanRequest, now: Plan | None, planner:
                 )
             )
     return tuple(found)
+
+
+def _planned(machine: Hardware, planner: Callable[[Hardware], Plan]) -> Plan | None:
+    try:
+        return planner(machine)
+    except DoesNotFitError:
+        return None
 
 
 def _gain(before: Plan | None, then: Plan) -> str | None:
@@ -121,7 +123,7 @@ def _more_ram(hardware: Hardware) -> Iterator[tuple[str, Hardware]]:
         return  # a container's limit is not lifted by buying
     if any(device.unified for device in hardware.devices):
         sizes = [size for size in _UNIFIED_SIZES_GIB if size * GIB > memory.total_bytes * 1.05]
-        for size in sizes[:4]:
+        for size in sizes[:_UNIFIED_STEPS]:
             yield f"{size} GB of memory instead of {round(memory.total_bytes / GIB)}", _grown(hardware, size * GIB)
         return
     for step in _RAM_STEPS_GIB:
@@ -130,9 +132,7 @@ def _more_ram(hardware: Hardware) -> Iterator[tuple[str, Hardware]]:
 
 def _grown(hardware: Hardware, total_bytes: int) -> Hardware:
     more = total_bytes - hardware.memory.total_bytes
-    memory = replace(
-        hardware.memory, total_bytes=total_bytes, available_bytes=hardware.memory.available_bytes + more
-    )
+    memory = replace(hardware.memory, total_bytes=total_bytes, available_bytes=hardware.memory.available_bytes + more)
     factor = total_bytes / hardware.memory.total_bytes
     devices = tuple(
         replace(
@@ -161,6 +161,7 @@ def _cards(hardware: Hardware) -> Iterator[tuple[str, Hardware]]:
     if any(device.backend == "MTL" for device in hardware.devices):
         return
     largest = max((d.total_bytes for d in hardware.devices if not d.unified), default=0)
+    instead = " in place of what is there" if largest else ""
     for card in _CARDS:
         if card.gib * GIB <= largest:
             continue
@@ -176,7 +177,8 @@ def _cards(hardware: Hardware) -> Iterator[tuple[str, Hardware]]:
             bandwidth_bytes_per_s=card.gb_per_s * 1e9,
             flops=card.tflops * 1e12,
         )
-        yield f"{card.description} ({card.gib} GB)", replace(hardware, devices=(device,), idle_devices=())
+        change = f"{card.description} ({card.gib} GB){instead}"
+        yield change, replace(hardware, devices=(device,), idle_devices=())
 
 
 def _next_name(hardware: Hardware, backend: str) -> str:
