@@ -14,12 +14,14 @@ from typing import Any, BinaryIO
 import pytest
 
 from launcher.catalogue.load import load_catalogue
-from launcher.errors import DamagedFileError, DoesNotFitError, NetworkError
-from launcher.flow import World, prepare
+from launcher.catalogue.types import Catalogue
+from launcher.errors import DamagedFileError, DoesNotFitError, NetworkError, UsageError
+from launcher.flow import World, plan_profiles, plan_upgrades, prepare
+from launcher.hardware.profiles import Profile
 from launcher.hardware.types import Hardware
-from launcher.planner.types import Estimate, PlanRequest
+from launcher.planner.types import HOST, Estimate, PlanRequest, Rate
 from launcher.store.types import HubFile, RepoListing
-from tests.builders import cpu_machine
+from tests.builders import ARM_ISA, X86_ISA, cpu_machine, gpu_machine
 from tests.catalogue.builders import shipped, tiny_file
 
 GGML, LMSTUDIO = "ggml-org/gpt-oss-20b-GGUF", "lmstudio-community/gpt-oss-20b-GGUF"
@@ -34,6 +36,7 @@ class Outside:
     failures: dict[str, Exception] = field(default_factory=dict)
     opened: list[str] = field(default_factory=list)
     detected: int = 0
+    measured: list[bool] = field(default_factory=list)
 
     def list_repo(self, repo: str) -> RepoListing:
         files = [file for file in shipped().files if file.repo == repo and repo in self.repos]
@@ -58,6 +61,10 @@ class Outside:
         self.detected += 1
         return cpu_machine(ram_gib=32)
 
+    def rates(self, hardware: Hardware, state_dir: Path | None) -> dict[str, Rate]:
+        self.measured.append(state_dir is not None)
+        return {HOST: Rate(bandwidth=Estimate(value=40e9 if state_dir else 60e9, basis="measured or a table"))}
+
     def world(self, cache_dir: Path, **changes: Any) -> World:
         load = partial(
             load_catalogue,
@@ -69,7 +76,9 @@ class Outside:
         given: dict[str, Any] = {
             "cache_dir": cache_dir,
             "detect": self.detect,
-            "bandwidths": lambda hardware: {"Host": Estimate(value=40e9, basis="a table")},
+            "rates": self.rates,
+            "calibration": lambda hardware, state_dir: None,
+            "state_dir": cache_dir / "state",
             "load_catalogue": load,
             "open_remote": self.open_remote,
             **changes,
@@ -84,7 +93,7 @@ def test_the_plan_is_confirmed_on_the_header_of_the_chosen_file(tmp_path: Path) 
     assert prepared.plan.weights_basis == "header"
     assert prepared.plan.spec.n_layer == 3, "of the file that the hub serves, not of the table that shipped"
     assert prepared.plan.spec.id == "gpt-oss-20b"
-    assert prepared.plan.decode_tps is not None
+    assert prepared.plan.tg_ts is not None
     assert prepared.hardware.memory.total_bytes == cpu_machine(ram_gib=32).memory.total_bytes
     again = prepare(PlanRequest(model="20b"), outside.world(tmp_path), offline=False)
     assert again.plan == prepared.plan
@@ -126,6 +135,7 @@ def test_a_saved_machine_is_planned_for_instead_of_this_one(tmp_path: Path) -> N
     big = cpu_machine(ram_gib=256)
     prepared = prepare(PlanRequest(model="120b"), outside.world(tmp_path), offline=True, hardware=big)
     assert prepared.hardware is big
+    assert outside.measured == [False], "what was measured here says nothing of another machine"
     assert prepared.plan.spec.id == "gpt-oss-120b"
     assert outside.detected == 0
     with pytest.raises(DoesNotFitError):
@@ -141,3 +151,67 @@ def test_a_path_needs_neither_hub_nor_listing(tmp_path: Path) -> None:
     assert prepared.plan.file.local_path == path
     assert prepared.plan.weights_basis == "header"
     assert outside.opened == []
+
+
+def profile(slug: str, machine: Hardware) -> Profile:
+    return Profile(slug=slug, name=slug.upper(), hardware=machine)
+
+
+def test_every_profile_is_planned_for_with_one_listing_for_each_set_of_instructions(tmp_path: Path) -> None:
+    outside = Outside()
+    asked: list[tuple[str, ...]] = []
+    world = outside.world(tmp_path)
+
+    def load(**given: Any) -> Catalogue:
+        asked.append(given["isa"])
+        return world.load_catalogue(**given)
+
+    profiles = [
+        profile("small", cpu_machine(ram_gib=8)),
+        profile("large", cpu_machine(ram_gib=64)),
+        profile("arm", cpu_machine(ram_gib=64, isa=ARM_ISA)),
+    ]
+    small, large, arm = plan_profiles(
+        profiles, PlanRequest(model="20b"), outside.world(tmp_path, load_catalogue=load), offline=True
+    )
+    assert asked == [X86_ISA, ARM_ISA]
+    assert small[1] is not None
+    assert not small[1].fits
+    assert small[2] is not None
+    assert large[1] is not None
+    assert large[1].fits
+    assert large[2] is None
+    assert arm[0].slug == "arm"
+    assert outside.measured == [False] * 3
+
+
+def test_a_pin_that_one_profile_cannot_keep_is_a_row_and_that_none_can_is_an_error(tmp_path: Path) -> None:
+    world = Outside().world(tmp_path)
+    profiles = [profile("cpu", cpu_machine(ram_gib=64)), profile("gpu", gpu_machine())]
+    wish = PlanRequest(model="20b", devices=("CUDA0",))
+    cpu, gpu = plan_profiles(profiles, wish, world, offline=True)
+    assert cpu[1] is None
+    assert "CUDA0" in str(cpu[2])
+    assert gpu[1] is not None
+    with pytest.raises(UsageError, match="CUDA7"):
+        plan_profiles(profiles, PlanRequest(model="20b", devices=("CUDA7",)), world, offline=True)
+
+
+def test_an_unknown_model_is_no_row_of_a_table(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown model"):
+        plan_profiles(
+            [profile("cpu", cpu_machine())], PlanRequest(model="12b"), Outside().world(tmp_path), offline=True
+        )
+
+
+def test_upgrades_of_this_machine_keep_its_measured_ram(tmp_path: Path) -> None:
+    outside = Outside()
+    world, wish = outside.world(tmp_path), PlanRequest(model="20b", quant="MXFP4")
+    machine = cpu_machine(ram_gib=16)
+    here = plan_upgrades(machine, wish, world, offline=True, here=True)
+    there = plan_upgrades(machine, wish, world, offline=True, here=False)
+    assert outside.measured.count(True) == 1
+    ram = [next(u.tg_ts for u in found if u.change.endswith("RAM")) for found in (here, there)]
+    assert ram[0] is not None
+    assert ram[1] is not None
+    assert ram[0] < ram[1], "40 GB/s as measured, against 60 of the table"

@@ -63,6 +63,11 @@ def test_an_empty_variable_counts_as_unset() -> None:
         ("GPT_OSS_LOAD_MODE", "mmap+mlock", "load_mode", "mmap+mlock"),
         ("GPT_OSS_MODEL_DIRS", "/a:/b c", "model_dirs", (Path("/a"), Path("/b c"))),
         ("GPT_OSS_SYSTEM", "auto", "system", "auto"),
+        ("GPT_OSS_DEVICE", "CUDA0,CUDA1", "device", "CUDA0,CUDA1"),
+        ("GPT_OSS_CACHE_TYPE_K", "iq4_nl", "cache_type_k", "iq4_nl"),
+        ("GPT_OSS_MIN_TPS", "12.5", "min_tps", 12.5),
+        ("GPT_OSS_KV_UNIFIED", "off", "kv_unified", False),
+        ("GPT_OSS_PARALLEL", "auto", "parallel", None),
     ],
 )
 def test_the_environment_is_text_and_becomes_what_the_key_holds(name: str, text: str, key: str, value: Any) -> None:
@@ -86,6 +91,10 @@ def test_folders_are_split_at_the_separator_of_the_system() -> None:
         ("top_p = 1.5", "s.toml, line 1: top_p: expected between 0 and 1, found 1.5"),
         ("temperature = inf", "s.toml, line 1: temperature: expected a number, found inf"),
         ("seed = 4294967295", "s.toml, line 1: seed: expected between 0 and 4294967294, found 4294967295"),
+        ("batch_size = 0", "s.toml, line 1: batch_size: expected at least 1, found 0"),
+        ("parallel = 0", "s.toml, line 1: parallel: expected between 1 and 256, found 0"),
+        ("min_tps = -1", "s.toml, line 1: min_tps: expected at least 0, found -1"),
+        ("tensor_split = 3", "s.toml, line 1: tensor_split: expected text, found 3"),
         ("offline = 1", "s.toml, line 1: offline: expected true or false, found 1"),
         ("quant = 4", "s.toml, line 1: quant: expected text, found 4"),
         ("model_dirs = [1]", "s.toml, line 1: model_dirs: expected a list of folders, found [1]"),
@@ -173,7 +182,7 @@ def test_the_example_file_has_every_setting() -> None:
 def test_the_example_file_shows_the_defaults_where_it_says_so() -> None:
     text = "\n".join(f"{key} = {value}" for key, value in example_assignments().items())
     settings = resolve(file_text=text)
-    only_examples = {"quant", "system"}
+    only_examples = {"quant", "system", "device", "tensor_split"}
     for key in set(keys()) - only_examples:
         assert getattr(settings, key) == getattr(Settings(), key), key
 

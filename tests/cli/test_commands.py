@@ -5,23 +5,15 @@ from __future__ import annotations
 import json
 import stat
 import tomllib
-from pathlib import Path
 
 import pytest
 
 from launcher import __version__
 from launcher.demo import demo_model_path
-from launcher.hardware.saved import hardware_to_json, load_hardware
-from tests.builders import cpu_machine
+from launcher.hardware.saved import load_hardware
 from tests.cli.sandbox import Sandbox
 
 CAPITAL = "What is the capital of France?"
-
-
-def saved_machine(folder: Path, ram_gib: float) -> Path:
-    path = folder / f"machine-{ram_gib:g}.json"
-    path.write_text(json.dumps(hardware_to_json(cpu_machine(ram_gib=ram_gib))))
-    return path
 
 
 def test_help_names_every_command_and_exit_code(sandbox: Sandbox) -> None:
@@ -96,30 +88,6 @@ def test_a_slip_made_in_the_editor_is_told_at_once(sandbox: Sandbox) -> None:
     assert file.read_text() == "ctx_siez = 4096\n"
 
 
-def test_plan_for_this_machine_and_for_a_saved_one(sandbox: Sandbox) -> None:
-    machine = saved_machine(sandbox.root, 64)
-    done = sandbox.run("plan", "--hardware", machine, "--json")
-    assert done.code == 0, done
-    plan = json.loads(done.out)
-    assert plan["schema"] == 1
-    assert plan["spec"]["id"] == "gpt-oss-20b"
-    assert plan["load_params"]["n_ctx"] == 131_072
-    assert [row["name"] for row in plan["memory"]] == ["Host"]
-    assert any("shipped with the launcher" in note for note in plan["notes"]), "the hub is out of reach, and it is said"
-    shown = sandbox.run("plan", "--hardware", machine)
-    assert shown.code == 0
-    assert shown.out.startswith("Plan: gpt-oss-20b ")
-    assert "\x1b" not in shown.out
-    assert shown.err.startswith("reading the header of "), "talk, and no more than that"
-
-
-def test_a_plan_of_a_file_here(sandbox: Sandbox) -> None:
-    plan = json.loads(sandbox.run("plan", "--model", demo_model_path(), "--json").out)
-    assert plan["file"]["local_path"] == str(demo_model_path())
-    assert plan["weights_basis"] == "header"
-    assert plan["load_params"]["n_threads"] == 1
-
-
 def test_chat_answers_on_stdout_and_thinks_on_stderr(sandbox: Sandbox) -> None:
     done = sandbox.run("chat", "--demo", CAPITAL)
     assert done.code == 0
@@ -173,6 +141,15 @@ def test_settings_for_a_large_model_do_not_keep_the_demo_from_running(sandbox: S
     done = sandbox.run("chat", "--demo", CAPITAL)
     assert done.code == 0, done
     assert "Paris" in done.out
+
+
+def test_slots_of_the_settings_are_for_a_server_and_not_for_a_chat(sandbox: Sandbox) -> None:
+    """Keeps out: a chat that gets a fourth of its context, because the settings share it between four slots."""
+    (sandbox.config / "settings.toml").write_text("parallel = 4\nkv_unified = false\n")
+    question = ("chat", "--model", demo_model_path(), "--temp", "0", "--ctx-size", "256", CAPITAL)
+    done = sandbox.run(*question)
+    assert done.code == 0, done
+    assert done.out == "The capital of France is Paris.\n"
 
 
 def test_a_stream_that_cannot_show_a_letter_gets_another(sandbox: Sandbox) -> None:

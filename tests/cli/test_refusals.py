@@ -168,7 +168,7 @@ def test_what_does_not_fit_is_told_with_what_would(sandbox: Sandbox) -> None:
     small_machine(sandbox.root)
     machine = sandbox.root / "small.json"
     done = sandbox.refused("plan", "--model", "120b", "--hardware", machine)
-    assert any(line.startswith("  Host: needs ") and "available" in line for line in done.err.splitlines())
+    assert any(line.startswith("  CPU: needs ") and "available" in line for line in done.err.splitlines())
     assert done.hint.startswith("gpt-oss plan --model ")
     fitting = sandbox.run(*done.hint.split()[1:], "--hardware", machine)
     assert fitting.code == 0, "the hint leads to what fits"

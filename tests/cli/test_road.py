@@ -73,7 +73,7 @@ def test_the_plan_rests_on_the_header_that_the_hub_serves(online: Sandbox, hub: 
     plan = json.loads(online.run("plan", "--json").out)
     assert plan["weights_basis"] == "header"
     assert plan["spec"]["n_layer"] == 4
-    assert plan["file"]["parts"][0]["size_bytes"] == SIZE
+    assert plan["model"]["files"][0]["size_bytes"] == SIZE
     assert {row["name"] for row in plan["candidates"]} == {f"{REPO}:MXFP4", "unsloth/gpt-oss-20b-GGUF:F16"}
     assert downloaded_bytes(hub) == 0
     assert len(hub.requests.of("cdn", "GET")) == 2, "one header a repository"

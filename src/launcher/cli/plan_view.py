@@ -12,6 +12,7 @@ from launcher.planner.types import Plan
 from launcher.units import format_bytes
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 
@@ -37,17 +38,18 @@ def where(plan: Plan) -> str:
     return "streamed from disk" if plan.tier == "streamed" else f"CPU with {params.n_threads} threads"
 
 
-def print_plan(plan: Plan, argv: Sequence[str], *, machine: str | None = None) -> None:
+def print_plan(plan: Plan, argv: Sequence[str], *, machine: str | None = None, console: Console | None = None) -> None:
     """Print the whole plan on stdout.
 
     Args:
         plan: what was planned.
         argv: the llama-server command that stands for it.
         machine: the other machine's name, where it is for one.
+        console: where to print; stdout by default.
     """
     from rich.text import Text
 
-    console = report_console()
+    console = console or report_console()
     width = console.width
     label = "Plan: " if machine is None else f"Plan for {machine}: "
     console.print(Text.assemble((label, "bold"), (headline(plan), "bold green")))

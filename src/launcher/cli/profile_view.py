@@ -12,6 +12,8 @@ from launcher.planner.types import HOST, Plan
 from launcher.units import format_bytes
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from launcher.hardware.profiles import Profile
 
 Row = tuple["Profile", "Plan | None", "str | None"]
@@ -20,11 +22,11 @@ _WHOLE = 150
 """Columns from which the machines' full names have room beside the rest."""
 
 
-def print_profiles(rows: Sequence[Row]) -> None:
-    """Print the table on stdout."""
+def print_profiles(rows: Sequence[Row], *, console: Console | None = None) -> None:
+    """Print the table, on stdout by default."""
     from rich.text import Text
 
-    console = report_console()
+    console = console or report_console()
     width = console.width
     named, wide = width >= _WHOLE, width >= WIDE
     table = columns(

@@ -74,4 +74,5 @@ def _memory(row: DeviceMemory) -> dict[str, Any]:
 
 def _candidate(candidate: Candidate) -> dict[str, Any]:
     record: dict[str, Any] = to_jsonable(candidate)
-    return {**record, "why": record.pop("reason")}
+    why = record.pop("reason")
+    return {**record, "why": why}
