@@ -37,6 +37,14 @@ def parse_bytes(text: str) -> int:
     return round(float(match.group(1)) * factor)
 
 
+def parse_rate(text: str) -> float:
+    """Read `"80 GB/s"` or `"1.8 TB/s"` as bytes per second. Raises ValueError on anything else."""
+    amount, slash, per = text.partition("/")
+    if not slash or per.strip().lower() not in ("s", "sec"):
+        raise ValueError(f"not a rate: {text!r} (write it like 80 GB/s)")
+    return float(parse_bytes(amount))
+
+
 def format_bytes(n_bytes: int | None) -> str:
     """`12.1 GiB`, `96.0 MiB`, `512 B`; `unknown` for None."""
     if n_bytes is None:
