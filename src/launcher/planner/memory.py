@@ -79,12 +79,13 @@ def _kv_layer_bytes(spec: ModelSpec, cells: KvCells, type_k: KvType, type_v: KvT
 
 def kv_row_bytes(spec: ModelSpec, type_k: KvType, type_v: KvType) -> int:
     """Bytes of one token in one block's cache: n_embd_k_gqa x b(type_k) + n_embd_v_gqa x b(type_v)."""
-    k_bytes, k_block = _KV_BYTES[type_k]
-    v_bytes, v_block = _KV_BYTES[type_v]
-    return (
-        spec.n_embd_head_k * spec.n_head_kv * k_bytes // k_block
-        + spec.n_embd_head_v * spec.n_head_kv * v_bytes // v_block
-    )
+    return kv_part_bytes(spec, type_k) + kv_part_bytes(spec, type_v, of_v=True)
+
+
+def kv_part_bytes(spec: ModelSpec, kv_type: KvType, *, of_v: bool = False) -> int:
+    """Bytes of one token in one block's K cache, or in its V cache."""
+    n_bytes, block = _KV_BYTES[kv_type]
+    return (spec.n_embd_head_v if of_v else spec.n_embd_head_k) * spec.n_head_kv * n_bytes // block
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
