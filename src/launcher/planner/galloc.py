@@ -91,7 +91,7 @@ class Allocator:
     def _in_place(self, node: Tensor, kept: set[int]) -> bool:
         """Write over a source that nothing else needs."""
         for parent in node.srcs:
-            # ggml would write over what a view shows too, but finds no such view whose data are known while it reserves.
+            # ggml would write over what a view shows too, but meets none that it takes while it reserves.
             if id(parent) not in self._places or id(parent) in kept or parent.layout != node.layout:
                 continue
             if self._children.get(id(parent), 0) != 1 or self._views.get(id(parent), 0) != 0:

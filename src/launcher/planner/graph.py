@@ -1,7 +1,7 @@
 """GPT OSS's graph for one micro-batch, as llama.cpp builds it to reserve its compute buffers. Pure.
 
-models/openai-moe.cpp and llama-graph.cpp (build_qkv, build_attn, build_attn_mha, build_moe_ffn) at the pinned commit. Only
-what the allocator sees of a tensor is kept: its size, what it reads, whether it is a view, and where its weights lie.
+models/openai-moe.cpp and llama-graph.cpp (build_qkv, build_attn, build_attn_mha, build_moe_ffn) at the pinned commit.
+Only what the allocator sees of a tensor is kept: size, sources, whether it is a view, and where its weights lie.
 """
 
 from __future__ import annotations
@@ -81,7 +81,6 @@ class Shape:
     bias_bytes: tuple[int, int, int]
     dense_bytes: tuple[int, int, int, int]
     """Weights of attn_q, attn_k, attn_v and attn_output, as far as they may be copied to a device."""
-    output_bytes: int
     flash_attn: bool
     rotated: tuple[bool, bool]
     """Whether heads are rotated because the K cache, and the V cache, is quantised (llama_kv_cache, attn_rot_k, _v)."""
@@ -91,14 +90,14 @@ class Shape:
 
 
 class GraphBuilder:
-    """Builds the nodes in the order of execution."""
+    """Builds the nodes in the order of execution. `pinned`: norms stay with their block where all are on devices."""
 
-    def __init__(self, shape: Shape, layers: Sequence[LayerPlace], output: int) -> None:
+    def __init__(self, shape: Shape, layers: Sequence[LayerPlace], output: int, *, pinned: bool = True) -> None:
         self.shape = shape
         self.nodes: list[Tensor] = []
         self.leafs: list[Tensor] = []
         self._inputs: dict[str, Tensor] = {}
-        self._build(layers, output)
+        self._build(layers, output, pinned=pinned)
 
     def _node(self, size: int, *srcs: Tensor, layout: int = 0, inplace: bool = False, n_rows: int = 0) -> Tensor:
         tensor = Tensor(size=size, srcs=srcs, layout=layout or size, inplace=inplace, n_rows=n_rows)
@@ -132,7 +131,7 @@ class GraphBuilder:
             norm.backend = backend
         return self._node(source.size, norm, weight, inplace=True, n_rows=self.shape.n_tokens)
 
-    def _build(self, layers: Sequence[LayerPlace], output: int) -> None:
+    def _build(self, layers: Sequence[LayerPlace], output: int, *, pinned: bool) -> None:
         s = self.shape
         n = s.n_tokens
         embd_row = 4 * s.n_embd
@@ -142,7 +141,7 @@ class GraphBuilder:
         hidden = self._node(embd_row * n, self._weight(0, HOST_BACKEND), tokens)
         hidden.backend = HOST_BACKEND
         for layer in layers:
-            norm_at = layer.device if full_offload else None
+            norm_at = layer.device if pinned and full_offload else None
             normed = self._norm(hidden, self._weight(embd_row, layer.device), norm_at)
             attended = self._attention(normed, layer)
             joined = self._node(embd_row * n, attended, hidden, inplace=True)
@@ -151,7 +150,7 @@ class GraphBuilder:
         picked = self._node(embd_row * s.n_outputs, hidden, self._input("out_ids", 4 * s.n_outputs))
         norm = self._node(picked.size, picked, inplace=True)
         final = self._node(norm.size, norm, self._weight(embd_row, output), inplace=True, n_rows=s.n_outputs)
-        self._node(4 * s.n_vocab * s.n_outputs, self._weight(s.output_bytes, output), final, n_rows=s.n_outputs)
+        self._node(4 * s.n_vocab * s.n_outputs, self._weight(0, output), final, n_rows=s.n_outputs)
 
     def _projection(self, source: Tensor, width: int, weight_bytes: int, device: int) -> Tensor:
         """A product with its bias."""

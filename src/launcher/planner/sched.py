@@ -81,9 +81,7 @@ def split(nodes: Sequence[Tensor], leafs: Sequence[Tensor], *, n_copies: int) ->
         if current is None:
             current = backend
             splits.append((current, inputs, part))
-        fresh = bool(inputs) and any(
-            source.weights and source.backend != current for source in node.srcs
-        )
+        fresh = bool(inputs) and any(source.weights and source.backend != current for source in node.srcs)
         if backend != current or fresh:
             current, inputs, part = backend, [], []
             splits.append((current, inputs, part))
