@@ -52,7 +52,7 @@ MAY_USE: dict[str, frozenset[str]] = {
     "paths": frozenset(),
     "settings": frozenset(),
     "settings_file": frozenset({"paths", "settings"}),
-    "hardware": frozenset({"hardware"}),
+    "hardware": frozenset({"hardware", "paths"}),
     "planner": frozenset({"planner"}),
     "store": frozenset({"store"}),
     "catalogue": frozenset({"catalogue", "store"}),

