@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from launcher.catalogue.headers import OpenRemote, ensure_header
 from launcher.catalogue.load import load_catalogue
-from launcher.catalogue.types import Catalogue, ModelFile
+from launcher.catalogue.types import Catalogue, ModelFile, ModelWeights
 from launcher.errors import DamagedFileError, DoesNotFitError, NetworkError, UsageError
 from launcher.hardware.types import Hardware
 from launcher.planner.choose import plan
@@ -73,6 +73,8 @@ class Prepared:
 
     hardware: Hardware
     plan: Plan
+    weights: ModelWeights
+    """Of the plan's file."""
 
 
 def prepare(
@@ -102,7 +104,11 @@ def prepare(
             note = f"The file's own header could not be read: {error.message}."
             catalogue = replace(catalogue, notes=(*catalogue.notes, note))
             break
-    return Prepared(hardware=machine, plan=replace(found, notes=(*found.notes, *catalogue.notes)))
+    return Prepared(
+        hardware=machine,
+        plan=replace(found, notes=(*found.notes, *catalogue.notes)),
+        weights=catalogue.weights[found.file.name],
+    )
 
 
 def _catalogues(request: PlanRequest, world: World, *, offline: bool, refresh: bool) -> Callable[[Hardware], Catalogue]:

@@ -34,7 +34,10 @@ def parse_bytes(text: str) -> int:
     factor = _FACTORS.get(match.group(2).lower()) if match else None
     if match is None or factor is None:
         raise ValueError(f"not an amount of memory: {text!r} (write it like 12GiB, 900MB or 4096)")
-    return round(float(match.group(1)) * factor)
+    amount = float(match.group(1)) * factor
+    if amount == float("inf"):
+        raise ValueError(f"not an amount of memory: {text[:20]!r}... is too large")
+    return round(amount)
 
 
 def parse_rate(text: str) -> float:

@@ -13,9 +13,10 @@ from launcher.planner.types import Plan
 from launcher.records import to_jsonable
 
 if TYPE_CHECKING:
-    from launcher.engines.verify import Verification
+    from launcher.flow import Prepared
     from launcher.hardware.profiles import Profile
     from launcher.hardware.types import Hardware
+    from launcher.planner.verify import Verification
     from launcher.planner.whatif import Upgrade
     from launcher.settings import Settings
 
@@ -38,14 +39,15 @@ def run_plan(
         return _every_profile(settings, refresh=refresh, as_json=as_json)
     profile = _profile(machine)
     try:
-        plan = prepare_plan(settings, refresh=refresh, hardware=profile.hardware if profile else None).plan
+        prepared = prepare_plan(settings, refresh=refresh, hardware=profile.hardware if profile else None)
     except DoesNotFitError as error:
         if isinstance(error.closest, Plan):
             upgrades = _upgrades(settings, error.closest.hardware, here=profile is None) if what_if else None
             _print(error.closest, profile, upgrades, None, as_json=as_json)
         raise
+    plan = prepared.plan
     upgrades = _upgrades(settings, plan.hardware, here=profile is None) if what_if else None
-    verification = _verify(settings, plan) if verify else None
+    verification = _verify(settings, prepared, here=profile is None) if verify else None
     _print(plan, profile, upgrades, verification, as_json=as_json)
     return ExitCode.DONE if verification is None or verification.ok else ExitCode.ENGINE
 
@@ -115,12 +117,19 @@ def _upgrades(settings: Settings, hardware: Hardware, *, here: bool) -> tuple[Up
     return plan_upgrades(hardware, request_of(settings), world(), offline=is_offline(settings), here=here)
 
 
-def _verify(settings: Settings, plan: Plan) -> Verification:
-    """Ask llama.cpp itself; the model need not be here, its header is enough."""
-    from launcher.engines.verify import verify_plan
-    from launcher.store.skeleton import skeleton
+def _verify(settings: Settings, prepared: Prepared, *, here: bool) -> Verification:
+    """Ask llama.cpp itself; the model need not be on this disk, its header is enough."""
+    from launcher.catalogue.skeleton import skeleton
+    from launcher.engines.oracle import ask
+    from launcher.errors import EngineError
+    from launcher.planner.verify import verify
 
-    here = world()
+    plan, own = prepared.plan, world()
     say("asking llama.cpp what it would allocate")
-    path = skeleton(plan.file, cache_dir=here.cache_dir, open_remote=here.remote(offline=is_offline(settings)))
-    return verify_plan(plan, path)
+    path = skeleton(plan.file, cache_dir=own.cache_dir, open_remote=own.remote(offline=is_offline(settings)))
+    stood_in = not here and bool(plan.load_params.devices)
+    (answer,) = ask(path, [plan.load_params], n_stand_ins=len(plan.load_params.devices) if stood_in else 0)
+    if answer.refused is not None:
+        raise EngineError(f"llama.cpp refuses this plan: {answer.refused}", hint="gpt-oss plan")
+    stated = {row.device: (row.model_bytes, row.context_bytes, row.compute_bytes) for row in answer.rows}
+    return verify(plan, prepared.weights, stated, stood_in=stood_in)

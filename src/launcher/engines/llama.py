@@ -78,9 +78,16 @@ class LlamaModel:
     @classmethod
     @contextmanager
     def load(
-        cls, llama_cpp: Any, path: Path, params: LoadParams, log: deque[str], progress: LoadProgress | None = None
+        cls,
+        llama_cpp: Any,
+        path: Path,
+        params: LoadParams,
+        log: deque[str],
+        progress: LoadProgress | None = None,
+        *,
+        no_alloc: bool = False,
     ) -> Iterator[LlamaModel]:
-        """Load `path`, the first part of a split model included.
+        """Load `path`, the first part of a split model included; `no_alloc` reads no weights and takes no memory.
 
         Raises:
             EngineError: llama.cpp refused; its last words are in `log`.
@@ -102,6 +109,10 @@ class LlamaModel:
         for i, pattern in enumerate(patterns):
             overrides[i] = _TensorOverride(pattern.encode(), ggml.ggml_backend_cpu_buffer_type())
         fields.tensor_buft_overrides = ctypes.cast(overrides, ctypes.c_void_p)
+        fields.no_alloc = no_alloc
+        shares = (ctypes.c_float * llama_cpp.llama_max_devices())(*params.tensor_split)
+        if params.tensor_split:
+            fields.tensor_split = ctypes.cast(shares, ctypes.POINTER(ctypes.c_float))
 
         stopped = False
 

@@ -36,7 +36,7 @@ def override_patterns(params: LoadParams) -> tuple[str, ...]:
 
 
 def _single_tensors(params: LoadParams) -> tuple[str, ...]:
-    """The pattern of block `n_cpu_moe`'s expert tensors that stay in host memory with their biases, if there are any."""
+    """The pattern of block `n_cpu_moe`'s expert tensors that stay in host memory, if there are any."""
     names = {1: "down", 2: "(down|gate)"}.get(params.n_cpu_moe_tensors)
     return () if names is None else (rf"blk\.{params.n_cpu_moe}\.ffn_{names}_exps",)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import math
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +20,18 @@ from launcher.units import parse_bytes, parse_rate
 _SYSTEMS = {"linux": "Linux", "macos": "Darwin", "windows": "Windows"}
 _BACKENDS = {"cuda": "CUDA", "metal": "MTL", "vulkan": "Vulkan", "rocm": "ROCm", "sycl": "SYCL"}
 _X86 = ("SSE3", "SSSE3", "AVX", "AVX2", "F16C", "FMA", "BMI2")
-_AVX512 = (*_X86, "AVX512", "AVX512_VBMI")
-_VNNI = (*_AVX512, "AVX512_VNNI", "AVX512_BF16")
+_AVX512 = (*_X86, "AVX512")
+_VNNI = (*_AVX512, "AVX512_VNNI")
 _ISA: dict[str, tuple[str, ...]] = {
     "avx2": _X86,
     "avx512": _AVX512,
     "avx512_vnni": _VNNI,
     "amx": (*_VNNI, "AMX_INT8"),
-    # Every ARM core of a machine that holds these models has the dot product; MATMUL_INT8 came with Apple's M2.
+    # Every ARM core of a machine that holds these models has the dot product.
     "neon": ("NEON", "ARM_FMA", "FP16_VA", "DOTPROD"),
 }
+# MATMUL_INT8 came with the M2 of Apple, and the Cortex-X925 of GB10 has it. Other ARM processors are not told apart.
+_MATMUL_INT8 = re.compile(r"Apple M([2-9]|\d\d)|GB10", re.IGNORECASE)
 _MEMORY = ("dedicated", "unified")
 _KEYS: dict[str, dict[str, bool]] = {
     "": {"name": True, "os": True, "cpu": True, "ram": True, "device": False},
@@ -61,7 +65,7 @@ def open_hardware(text: str) -> Profile:
     path = Path(text)
     if path.suffix == ".json":
         return Profile(slug=path.stem, name=path.stem, hardware=load_hardware(path))
-    if path.suffix == ".toml" or len(path.parts) > 1 or path.is_file():
+    if path.suffix == ".toml" or "/" in text or "\\" in text or path.is_file():
         return read_profile(path)
     shipped = {found.stem: found for found in _shipped()}
     if text.lower() in shipped:
@@ -130,8 +134,10 @@ def parse_profile(data: dict[str, Any], lines: Lines, *, slug: str, source: str)
     system = reader.one_of(top, "", 0, "os", tuple(_SYSTEMS))
     n_physical = reader.count(cpu, "cpu", "physical_cores")
     n_performance = reader.count(cpu, "cpu", "performance_cores")
-    arm = system == "macos" or cpu.get("isa") == "neon"
-    isa = reader.one_of(cpu, "cpu", 0, "isa", tuple(_ISA)) or ("neon" if arm else "avx2")
+    if n_physical and n_performance and n_performance > n_physical:
+        reader.problem("cpu", 0, "performance_cores", f"{n_performance} is more than physical_cores {n_physical}")
+    cpu_name = reader.text(cpu, "cpu", 0, "name")
+    isa = reader.one_of(cpu, "cpu", 0, "isa", tuple(_ISA)) or ("neon" if system == "macos" else "avx2")
     total, available = reader.pair(ram, "ram", 0, "total", "available")
     devices = [
         device
@@ -145,25 +151,26 @@ def parse_profile(data: dict[str, Any], lines: Lines, *, slug: str, source: str)
     bandwidth = reader.rate(ram, "ram", 0)
     if reader.problems:
         raise UsageError(
-            f"{source} is no profile of a machine: {reader.problems[0]}",
+            f"{source} is no profile of a machine",
             hint=_HINT,
-            details=tuple(reader.problems[1:]),
+            details=tuple(f"line {line}: {what}" for line, what in sorted(reader.problems, key=lambda found: found[0])),
         )
     cores = n_physical or 1
-    cpu_name = cpu.get("name")
+    arm = isa == "neon"
+    matmul_int8 = arm and any(_MATMUL_INT8.search(said or "") for said in (cpu_name, *(d.description for d in devices)))
     return Profile(
         slug=slug,
         name=name or slug,
         hardware=Hardware(
             os=_SYSTEMS[system or "linux"],
             cpu=Cpu(
-                name=cpu_name if isinstance(cpu_name, str) else None,
+                name=cpu_name,
                 arch="arm64" if arm else "x86_64",
                 n_physical=cores,
                 n_logical=cores if arm else 2 * cores,
                 n_performance=n_performance,
                 quota_cores=None,
-                isa=_ISA[isa],
+                isa=(*_ISA[isa], *(("MATMUL_INT8",) if matmul_int8 else ())),
             ),
             memory=HostMemory(
                 total_bytes=total,
@@ -193,26 +200,27 @@ class _Reader:
 
     def __init__(self, lines: Lines) -> None:
         self._lines = lines
-        self.problems: list[str] = []
+        self.problems: list[tuple[int, str]] = []
+        """Line and what is wrong there."""
 
     def problem(self, table: str, index: int, key: str, what: str) -> None:
-        """Note a problem with the line of its key, or of its table where the key is not there."""
-        line = self._lines.of(table, index, key)
-        self.problems.append(f"line {line}: {table + '.' if table else ''}{key} {what}")
+        """Note a problem with the line of its key, or of its table where the key is not there ("" for the table)."""
+        name = ".".join(part for part in (table, key) if part)
+        self.problems.append((self._lines.of(table, index, key), f"{name} {what}"))
 
     def table(self, value: Any, table: str, index: int) -> dict[str, Any]:
         """A table with its keys checked; what is missing or unknown is noted."""
         if value is None:
             return {}  # told as a missing key of the document
         if not isinstance(value, dict):
-            self.problem("", 0, table, f"is a table: [{table}]")
+            self.problem(table, index, "", f"is {value!r}; it must be a table")
             return {}
         known = _KEYS[table]
         for key in value:
             if key not in known:
                 close = difflib.get_close_matches(key, known, n=1)
-                hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
-                self.problem(table, index, key, f"is not known{hint}")
+                expected = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+                self.problem(table, index, key, f"is not known{expected}")
         for key, needed in known.items():
             if needed and key not in value:
                 self.problem(table, index, key, "is missing")
@@ -289,7 +297,9 @@ class _Reader:
         total, free = self.pair(table, "device", index, "total", "free")
         bandwidth = self.rate(table, "device", index)
         tflops = table.get("tflops")
-        if tflops is not None and (not isinstance(tflops, int | float) or isinstance(tflops, bool) or tflops <= 0):
+        if tflops is not None and (
+            not isinstance(tflops, int | float) or isinstance(tflops, bool) or not 0 < tflops < math.inf
+        ):
             self.problem("device", index, "tflops", f"is {tflops!r}; allowed: a number above 0")
         if len(self.problems) > before or name is None or description is None or backend is None:
             return None

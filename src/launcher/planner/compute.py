@@ -2,7 +2,8 @@
 
 llama_context::sched_reserve reserves the worst graph, a whole micro-batch with `n_outputs_max` rows of logits. How
 large the buffers become depends on what is alive together, where the graph is cut, and how holes are filled; so the
-graph is built (graph.py), cut (sched.py) and allocated (galloc.py) as llama.cpp does it. Runs of equal blocks are cut
+graph is built (reserve_graph.py), cut (scheduler.py)
+and allocated (allocator.py) as llama.cpp does it. Runs of equal blocks are cut
 short first: what they add is seen after a few.
 """
 
@@ -13,11 +14,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from launcher.catalogue.types import ModelSpec, ModelWeights
-from launcher.planner.galloc import Allocator
-from launcher.planner.graph import HOST_BACKEND, GraphBuilder, LayerPlace, Shape
+from launcher.planner.allocator import Allocator
 from launcher.planner.layers import layer_devices
 from launcher.planner.memory import compute_bytes, is_swa_layer, kv_cells, kv_part_bytes
-from launcher.planner.sched import N_COPIES, assign, split
+from launcher.planner.reserve_graph import HOST_BACKEND, GraphBuilder, LayerPlace, Shape
+from launcher.planner.scheduler import N_COPIES, assign, split
 from launcher.planner.types import LoadParams
 
 _ALIGNMENT = 128  # of CUDA's, ROCm's and most other buffers

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from launcher.planner.graph import HOST_BACKEND, Tensor
+from launcher.planner.reserve_graph import HOST_BACKEND, Tensor
 
 OFFLOAD_MIN_BATCH = 32  # GGML_OP_OFFLOAD_MIN_BATCH
 N_COPIES = 4  # GGML_SCHED_MAX_COPIES

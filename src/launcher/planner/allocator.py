@@ -5,8 +5,8 @@ ggml-alloc.c at the pinned commit: ggml_gallocr_alloc_graph_impl and ggml_dyn_ta
 
 from __future__ import annotations
 
-from launcher.planner.graph import Tensor
-from launcher.planner.sched import Scheduled
+from launcher.planner.reserve_graph import Tensor
+from launcher.planner.scheduler import Scheduled
 
 _ENDLESS = 1 << 62
 

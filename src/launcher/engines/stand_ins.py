@@ -1,0 +1,67 @@
+"""Loopback ggml-rpc-servers that stand for devices which are not here: llama.cpp places layers on them as on any."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from launcher.errors import EngineError
+
+READY_S = 20.0
+"""A server listens within a second; on a machine at its limit it may take some."""
+_STEP_S = 0.05
+_KILL_S = 5.0
+
+
+@contextmanager
+def stand_ins(count: int) -> Iterator[list[str]]:
+    """Endpoints of `count` servers, which end with the block.
+
+    Raises:
+        EngineError: the engine has no ggml-rpc-server, or one does not start.
+    """
+    with ExitStack() as stack:
+        yield [stack.enter_context(_server()) for _ in range(count)]
+
+
+def server_program() -> Path:
+    """The engine's own ggml-rpc-server: of another build it would speak another protocol."""
+    from importlib.util import find_spec
+
+    spec = find_spec("llama_cpp")
+    folder = Path(spec.origin).parents[1] / "bin" if spec is not None and spec.origin else Path()
+    program = folder / ("ggml-rpc-server.exe" if sys.platform == "win32" else "ggml-rpc-server")
+    if not program.is_file():
+        raise EngineError("this engine has no ggml-rpc-server to stand for other devices", hint="gpt-oss plan")
+    return program
+
+
+@contextmanager
+def _server() -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    command = [str(server_program()), "-H", "127.0.0.1", "-p", str(port), "-t", "1"]
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _wait(child, port)
+        yield f"127.0.0.1:{port}"
+    finally:
+        child.kill()
+        child.wait(_KILL_S)
+
+
+def _wait(child: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.monotonic() + READY_S
+    while child.poll() is None and time.monotonic() < deadline:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1):
+                return
+        except OSError:
+            time.sleep(_STEP_S)
+    raise EngineError(f"a stand-in for a device did not start on port {port}", hint="gpt-oss plan")
