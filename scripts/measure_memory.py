@@ -39,7 +39,7 @@ def main() -> int:
     parser.add_argument("--ctx-size", type=int, default=None)
     args = parser.parse_args()
     request = PlanRequest(model=args.model, n_ctx=args.ctx_size, load_mode=args.load_mode, repack=args.repack)
-    plan = prepare(request, World(cache_dir=folders().cache, bandwidths=lambda _: {}), offline=True).plan
+    plan = prepare(request, World(cache_dir=folders().cache), offline=True).plan
     assert plan.file.local_path is not None
     host = plan.memory[-1]
     before = resident()

@@ -13,7 +13,7 @@ ROWS = {
     "CPU, 16 GB of RAM with 12.8 GB available": [cpu_machine(ram_gib=16, available_gib=12.8)],
     "CPU, 24 GB and more": [cpu_machine(ram_gib=n) for n in (24, 32, 64)],
     "CPU, 96 GB and more": [cpu_machine(ram_gib=n) for n in (96, 128)],
-    "one GPU of 6 to 12 GB": [gpu_machine(vram_gib=n) for n in (6, 8, 10, 11, 12)],
+    "one GPU of 6 to 12 GB, and 32 GB of RAM": [gpu_machine(vram_gib=n, ram_gib=32) for n in (6, 8, 10, 11, 12)],
     "one GPU of 16 to 32 GB, and 64 GB of RAM": [gpu_machine(vram_gib=n, ram_gib=64) for n in (16, 20, 24, 32)],
     "one GPU of 16 to 24 GB, and 16 GB of RAM": [gpu_machine(vram_gib=n, ram_gib=16) for n in (16, 20, 24)],
     "one GPU of 80 GB": [gpu_machine(vram_gib=80, ram_gib=n) for n in (16, 64)],
