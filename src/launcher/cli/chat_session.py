@@ -46,7 +46,7 @@ def run_chat(flags: Mapping[str, Any], question: str, *, demo: bool, refresh: bo
         raise UsageError(
             "nothing to answer: the question is empty", hint='gpt-oss chat "What is the capital of France?"'
         )
-    plan = prepare_plan(settings, refresh=refresh).plan
+    plan = prepare_plan(settings, refresh=refresh, measure=not demo).plan
     if demo:
         say("The demo: a tiny GPT OSS trained for this package. It knows a few answers, and nothing else.")
         if "temperature" not in settings.layers:

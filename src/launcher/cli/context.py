@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from launcher import settings_file
@@ -95,9 +96,12 @@ def world() -> World:
     return World(cache_dir=own.cache, state_dir=own.state, tell=say)
 
 
-def prepare_plan(settings: Settings, *, refresh: bool = False, hardware: Hardware | None = None) -> Prepared:
-    """Plan for these settings on this machine, or on another one."""
-    return prepare(request_of(settings), world(), offline=is_offline(settings), refresh=refresh, hardware=hardware)
+def prepare_plan(
+    settings: Settings, *, refresh: bool = False, hardware: Hardware | None = None, measure: bool = True
+) -> Prepared:
+    """Plan for these settings on this machine, or on another one; `measure` may take a second, once."""
+    own = world() if measure else replace(world(), state_dir=None)
+    return prepare(request_of(settings), own, offline=is_offline(settings), refresh=refresh, hardware=hardware)
 
 
 def plan_argv(plan: Plan) -> tuple[str, ...]:
