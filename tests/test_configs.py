@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 def test_the_shipped_folder_is_there() -> None:
     assert (configs_dir() / "settings.example.toml").is_file()
     assert (configs_dir() / "bandwidth.toml").is_file()
-    assert (configs_dir() / "hardware" / "rtx-4090-64gb.toml").is_file()
 
 
 def test_a_wheel_carries_it_inside_the_package_and_that_one_is_taken(tmp_path: Path) -> None:

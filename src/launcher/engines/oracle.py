@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -64,10 +63,7 @@ def ask(
 
     Raises:
         EngineError: the child died, hung or said something that is no answer; or the system is not Linux.
-        ValueError: a case has more devices than there are stand-ins.
     """
-    if n_stand_ins and any(len(case.devices) > n_stand_ins for case in cases):
-        raise ValueError(f"a case has more devices than the {n_stand_ins} that would stand for them")
     if not sys.platform.startswith("linux"):
         raise EngineError("llama.cpp's own breakdown can be read on Linux only", hint="gpt-oss plan")
     limit = deadline_s if deadline_s is not None else LOAD_DEADLINE_S + CASE_DEADLINE_S * len(cases)
@@ -76,27 +72,19 @@ def ask(
         lines += [json.dumps(to_jsonable(case)) for case in cases]
         try:
             done = subprocess.run(  # noqa: PLW1510 -- its status is looked at below
-                # -P: the working directory is the user's, and no module is to be imported from it.
-                [python, "-P", "-m", "launcher.engines.oracle_child"],
-                # Where an assertion fails, ggml would have a debugger print the stack over its own reason.
-                env={**os.environ, "GGML_NO_BACKTRACE": "1"},
+                [python, "-m", "launcher.engines.oracle_child"],
                 input="\n".join(lines) + "\n",
                 capture_output=True,
-                encoding="utf-8",
-                errors="replace",
+                text=True,
                 timeout=limit,
             )
         except subprocess.TimeoutExpired as error:
             raise EngineError(f"llama.cpp did not answer within {limit:.0f} s", hint="gpt-oss plan") from error
-    said = done.stdout.splitlines()
-    # The status comes first: what a child leaves on its way down is no answer.
-    if done.returncode or len(said) < len(cases):
+    answers = tuple(parse_answer(line) for line in done.stdout.splitlines())
+    if done.returncode or len(answers) != len(cases):
         last = tuple(done.stderr.strip().splitlines()[-5:])
         how = f"ended with status {done.returncode}" if done.returncode else "left cases unanswered"
         raise EngineError(f"llama.cpp {how} while it was asked", log=last, details=last, hint="gpt-oss plan")
-    answers = tuple(parse_answer(line) for line in said)
-    if len(answers) > len(cases):
-        raise EngineError("llama.cpp gave more answers than it was asked for", hint="gpt-oss plan")
     return answers
 
 

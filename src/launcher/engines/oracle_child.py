@@ -13,7 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from launcher.engines.llama import LlamaContext, LlamaModel, captured_log
+from launcher.engines.llama import LlamaModel, captured_log
+from launcher.engines.params import context_fields
 from launcher.errors import EngineError
 from launcher.planner.types import LoadParams
 from launcher.records import from_jsonable
@@ -55,11 +56,13 @@ _HOST = "CPU"
 class _Ggml:
     """The calls of ggml that the bindings leave untyped."""
 
-    def __init__(self, lib: Any) -> None:
+    def __init__(self) -> None:
+        from llama_cpp import _ggml
+
+        lib = _ggml.libggml
         for name, result, arguments in (
             ("ggml_backend_dev_by_name", ctypes.c_void_p, (ctypes.c_char_p,)),
             ("ggml_backend_buft_get_device", ctypes.c_void_p, (ctypes.c_void_p,)),
-            ("ggml_backend_buft_is_host", ctypes.c_bool, (ctypes.c_void_p,)),
             ("ggml_backend_dev_name", ctypes.c_char_p, (ctypes.c_void_p,)),
             ("ggml_backend_reg_by_name", ctypes.c_void_p, (ctypes.c_char_p,)),
             ("ggml_backend_reg_get_proc_address", ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_char_p)),
@@ -80,29 +83,15 @@ class _Ggml:
         name: bytes = self.lib.ggml_backend_dev_name(self.lib.ggml_backend_reg_dev_get(server, 0))
         return name.decode()
 
-    def device_of(self, buft: int) -> str:
-        """The name of the device whose memory a buffer type takes.
 
-        Pinned host memory names the first GPU as its device, so whether it is the host's is asked before
-        (common_memory_breakdown_print in common/fit.cpp).
-        """
-        device = None if self.lib.ggml_backend_buft_is_host(buft) else self.lib.ggml_backend_buft_get_device(buft)
-        name: bytes = self.lib.ggml_backend_dev_name(device) if device else _HOST.encode()
-        return name.decode()
-
-
-def _breakdown(llama_cpp: Any, ggml: _Ggml, model: LlamaModel, context: LlamaContext) -> dict[str, list[int]]:
-    """model, context and compute bytes by device name; all host buffers as `CPU`.
-
-    Raises RuntimeError, which ends the child, where the map has not the shape that it is read by.
-    """
-    library = llama_cpp.llama_cpp._lib  # noqa: SLF001  # what the bindings lack
+def _breakdown(library: Any, ggml: _Ggml, context: Any) -> dict[str, list[int]]:
+    """model, context and compute bytes by device name; all host buffers as `CPU`."""
     function = getattr(library, "_Z26llama_get_memory_breakdownPK13llama_context")  # noqa: B009  # C++ name
-    # A class is returned through a pointer that x86-64 and ARM pass differently: libffi knows how, for any structure.
-    function.restype, function.argtypes = _Map, (ctypes.c_void_p,)
-    found = function(context.pointer)
+    function.restype, function.argtypes = ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_void_p)
+    found = _Map()
+    function(ctypes.byref(found), context)
     if found.count > _NODES_AT_MOST:
-        raise RuntimeError(f"llama.cpp's breakdown has {found.count} rows")
+        raise EngineError("llama.cpp's breakdown has another shape than expected")
     rows: dict[str, list[int]] = {}
     seen = 0
 
@@ -113,17 +102,16 @@ def _breakdown(llama_cpp: Any, ggml: _Ggml, model: LlamaModel, context: LlamaCon
         node = pointer.contents
         walk(node.left)
         seen += 1
-        row = rows.setdefault(ggml.device_of(node.buft), [0, 0, 0])
+        device = ggml.lib.ggml_backend_buft_get_device(node.buft)
+        name = ggml.lib.ggml_backend_dev_name(device).decode() if device else _HOST
+        row = rows.setdefault(name, [0, 0, 0])
         for i, amount in enumerate((node.model, node.context, node.compute)):
             row[i] += amount
         walk(node.right)
 
     walk(found.root)
     if seen != found.count:
-        raise RuntimeError(f"llama.cpp's breakdown has {found.count} rows, {seen} were found")
-    size_bytes, stated = llama_cpp.llama_model_size(model.pointer), sum(row[0] for row in rows.values())
-    if stated < size_bytes:
-        raise RuntimeError(f"llama.cpp's breakdown holds {stated} bytes of a model of {size_bytes}")
+        raise EngineError("llama.cpp's breakdown has another shape than expected")
     return rows
 
 
@@ -138,10 +126,9 @@ def _loading(params: LoadParams) -> LoadParams:
 def main() -> None:
     """Answer each case on stdin with a line on stdout."""
     import llama_cpp
-    from llama_cpp import _ggml
 
     order = json.loads(sys.stdin.readline())
-    ggml = _Ggml(_ggml.libggml)
+    ggml = _Ggml()
     llama_cpp.llama_backend_init()
     names = [ggml.add_remote(endpoint) for endpoint in order["endpoints"]]
     with captured_log(llama_cpp) as log, ExitStack() as stack:
@@ -149,7 +136,6 @@ def main() -> None:
         for line in sys.stdin:
             asked = from_jsonable(LoadParams, json.loads(line))
             here = replace(asked, devices=tuple(names[: len(asked.devices)])) if names else asked
-            log.clear()  # the reason of a refusal is this case's own
             try:
                 if loaded is None or loaded[0] != _loading(here):
                     stack.close()
@@ -158,8 +144,7 @@ def main() -> None:
                         LlamaModel.load(llama_cpp, Path(order["model"]), _loading(here), log, no_alloc=True)
                     )
                     loaded = (_loading(here), model)
-                with LlamaContext.open(llama_cpp, loaded[1], here, log) as context:
-                    answer: dict[str, Any] = {"rows": _breakdown(llama_cpp, ggml, loaded[1], context)}
+                answer = _context(llama_cpp, ggml, loaded[1], here)
             except EngineError as error:
                 answer = {"refused": error.message}
             if names and "rows" in answer:
@@ -167,6 +152,19 @@ def main() -> None:
                 answer["rows"] = {spelt.get(name, name): row for name, row in answer["rows"].items()}
             sys.stdout.write(json.dumps(answer) + "\n")
             sys.stdout.flush()
+
+
+def _context(llama_cpp: Any, ggml: _Ggml, model: LlamaModel, params: LoadParams) -> dict[str, Any]:
+    fields = llama_cpp.llama_context_default_params()
+    for name, value in context_fields(params).items():
+        setattr(fields, name, value)
+    context = llama_cpp.llama_init_from_model(model.pointer, fields)
+    if not context:
+        return {"refused": f"no context of {params.n_ctx} tokens"}
+    try:
+        return {"rows": _breakdown(llama_cpp.llama_cpp._lib, ggml, context)}  # noqa: SLF001  # what the bindings lack
+    finally:
+        llama_cpp.llama_free(context)
 
 
 if __name__ == "__main__":

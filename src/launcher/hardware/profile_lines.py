@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 
-KeyPath = tuple[str | int, ...]
+Path = tuple[str | int, ...]
 """`("device", 1, "name")`: keys, and positions in lists."""
 
 _BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
@@ -28,8 +28,8 @@ class Lines:
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
-        self._found: dict[KeyPath, int] = {(): 1}
-        self._lengths: dict[KeyPath, int] = {}
+        self._found: dict[Path, int] = {(): 1}
+        self._lengths: dict[Path, int] = {}
         self._document()
 
     def of(self, table: str, index: int, key: str) -> int:
@@ -40,7 +40,7 @@ class Lines:
             index: which of the tables, where `table` is a list of them.
             key: "" for the table itself.
         """
-        inside: KeyPath = (table,) if table else ()
+        inside: Path = (table,) if table else ()
         if table and (table, index) in self._found:
             inside = (table, index)
         path = (*inside, key)
@@ -49,7 +49,7 @@ class Lines:
         return self._found[path]
 
     def _document(self) -> None:
-        table: KeyPath = ()
+        table: Path = ()
         while self._skip_blank():
             if self._take("[["):
                 *parents, name = self._key()
@@ -66,22 +66,22 @@ class Lines:
             else:
                 self._pair(table)
 
-    def _resolve(self, key: KeyPath) -> KeyPath:
+    def _resolve(self, key: Path) -> Path:
         """`[device.extra]` belongs to the last [[device]] before it."""
-        path: KeyPath = ()
+        path: Path = ()
         for part in key:
             path = (*path, part)
             if path in self._lengths:
                 path = (*path, self._lengths[path] - 1)
         return path
 
-    def _pair(self, table: KeyPath) -> None:
+    def _pair(self, table: Path) -> None:
         path = (*table, *self._key())
         self._note_all(path)
         self._take("=")
         self._value(path)
 
-    def _key(self) -> KeyPath:
+    def _key(self) -> Path:
         parts: list[str] = []
         while match := _KEY_PART.match(self._text, self._at):
             self._at = match.end()
@@ -91,7 +91,7 @@ class Lines:
                 break
         return tuple(parts)
 
-    def _value(self, path: KeyPath) -> None:
+    def _value(self, path: Path) -> None:
         self._skip_blank()
         if self._take("["):
             position = 0
@@ -121,10 +121,10 @@ class Lines:
         self._at += len(what) if found else 0
         return found
 
-    def _note_all(self, path: KeyPath) -> None:
+    def _note_all(self, path: Path) -> None:
         for end in range(1, len(path) + 1):
             self._note(path[:end])
 
-    def _note(self, path: KeyPath) -> None:
+    def _note(self, path: Path) -> None:
         if path not in self._found:
             self._found[path] = self._text.count("\n", 0, self._at) + 1

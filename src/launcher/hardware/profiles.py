@@ -30,7 +30,7 @@ _ISA: dict[str, tuple[str, ...]] = {
     # Every ARM core of a machine that holds these models has the dot product.
     "neon": ("NEON", "ARM_FMA", "FP16_VA", "DOTPROD"),
 }
-# MATMUL_INT8 came with the M2 of Apple, and the Cortex-X925 of GB10 has it; of others it is not known.
+# MATMUL_INT8 came with the M2 of Apple, and the Cortex-X925 of GB10 has it. Other ARM processors are not told apart.
 _MATMUL_INT8 = re.compile(r"Apple M([2-9]|\d\d)|GB10", re.IGNORECASE)
 _MEMORY = ("dedicated", "unified")
 _KEYS: dict[str, dict[str, bool]] = {
@@ -287,16 +287,6 @@ class _Reader:
             return None
         return found
 
-    def tflops(self, table: dict[str, Any], index: int) -> float | None:
-        """`tflops` of a device; None where it is missing or wrong."""
-        value = table.get("tflops")
-        if value is None:
-            return None
-        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
-            self.problem("device", index, "tflops", f"is {value!r}; allowed: a number above 0")
-            return None
-        return float(value)
-
     def device(self, table: dict[str, Any], index: int) -> Device | None:
         """One [[device]]; None where something is wrong with it."""
         before = len(self.problems)
@@ -306,7 +296,11 @@ class _Reader:
         memory = self.one_of(table, "device", index, "memory", _MEMORY)
         total, free = self.pair(table, "device", index, "total", "free")
         bandwidth = self.rate(table, "device", index)
-        tflops = self.tflops(table, index)
+        tflops = table.get("tflops")
+        if tflops is not None and (
+            not isinstance(tflops, int | float) or isinstance(tflops, bool) or not 0 < tflops < math.inf
+        ):
+            self.problem("device", index, "tflops", f"is {tflops!r}; allowed: a number above 0")
         if len(self.problems) > before or name is None or description is None or backend is None:
             return None
         unified = memory == "unified"
