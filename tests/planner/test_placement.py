@@ -2,7 +2,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from launcher.errors import UsageError
@@ -307,11 +307,13 @@ MACHINES = st.one_of(
 
 
 @given(hardware=MACHINES, wish=WISHES, model=st.sampled_from(["20b", "120b"]), n_ctx=st.sampled_from([4096, 131_072]))
+@example(hardware=gpu_machine(vram_gib=3, ram_gib=20), wish={}, model="20b", n_ctx=131_072)
 def test_the_search_finds_what_trying_them_all_finds(
     hardware: Hardware, wish: dict[str, Any], model: str, n_ctx: int
 ) -> None:
     wished = case(hardware, model, **wish)
-    tried = next((p for p in placements(wished, n_ctx) if p.fits), None)
+    # Not the first that fits: few layers on a GPU rank behind a CPU that has repacked its experts, and come before it.
+    tried = min((p for p in placements(wished, n_ctx) if p.fits), key=lambda p: p.speed_rank, default=None)
     assert first_fit(wished, n_ctx) == tried
 
 
