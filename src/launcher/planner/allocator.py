@@ -94,6 +94,8 @@ class Allocator:
             # ggml would write over what a view shows too, but meets none that it takes while it reserves.
             if id(parent) not in self._places or id(parent) in kept or parent.layout != node.layout:
                 continue
+            if parent.is_output:
+                continue
             if self._children.get(id(parent), 0) != 1 or self._views.get(id(parent), 0) != 0:
                 continue
             backend, offset = self._places.pop(id(parent))
@@ -118,7 +120,7 @@ class Allocator:
             self._free(owner, kept)
 
     def _free(self, tensor: Tensor, kept: set[int]) -> None:
-        if id(tensor) in kept or id(tensor) not in self._places:
+        if tensor.is_output or id(tensor) in kept or id(tensor) not in self._places:
             return
         backend, offset = self._places.pop(id(tensor))
         self.arenas[backend].give(offset, tensor.size)

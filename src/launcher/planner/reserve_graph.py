@@ -27,6 +27,8 @@ class Tensor:
     n_rows: int = 0
     """Rows of the batch that a backend goes by when it is offered a product with host weights (offload_op)."""
     is_input: bool = False
+    is_output: bool = False
+    """Kept to the end and never written over (llm_graph_result::set_outputs)."""
     external: bool = False
     """Allocated elsewhere: a weight or the KV cache."""
     weights: bool = False
@@ -147,9 +149,11 @@ class GraphBuilder:
             joined = self._node(embd_row * n, attended, hidden, inplace=True)
             post = self._norm(joined, self._weight(embd_row, layer.device), norm_at)
             hidden = self._node(embd_row * n, self._experts(post, layer), joined, inplace=True)
+        hidden.is_output = True  # t_h_nextn
         picked = self._node(embd_row * s.n_outputs, hidden, self._input("out_ids", 4 * s.n_outputs))
         norm = self._node(picked.size, picked, inplace=True)
         final = self._node(norm.size, norm, self._weight(embd_row, output), inplace=True, n_rows=s.n_outputs)
+        final.is_output = True  # t_embd
         self._node(4 * s.n_vocab * s.n_outputs, self._weight(0, output), final, n_rows=s.n_outputs)
 
     def _projection(self, source: Tensor, width: int, weight_bytes: int, device: int) -> Tensor:
