@@ -20,19 +20,27 @@ DESCRIPTION = (
 )
 
 
-def write_f32(path: Path, model: TinyGptOss, tokenizer: TinyTokenizer, template: str) -> None:
+def write_f32(
+    path: Path,
+    model: TinyGptOss,
+    tokenizer: TinyTokenizer,
+    template: str,
+    *,
+    name: str = NAME,
+    description: str = DESCRIPTION,
+) -> None:
     """Every key and tensor that llama.cpp src/models/openai-moe.cpp asks for, under the released files' names."""
     config = model.config
     writer = gguf.GGUFWriter(path, "gpt-oss")
     writer.add_type("model")
-    writer.add_name(NAME)
+    writer.add_name(name)
     writer.add_author("gpt-oss-launcher")
     writer.add_license("apache-2.0")
-    writer.add_description(DESCRIPTION)
+    writer.add_description(description)
     _add_hparams(writer, config)
     _add_vocabulary(writer, tokenizer, template)
-    for name, tensor in model.state_dict().items():
-        writer.add_tensor(tensor_name(name), np.ascontiguousarray(tensor.detach().float().numpy()))
+    for parameter, tensor in model.state_dict().items():
+        writer.add_tensor(tensor_name(parameter), np.ascontiguousarray(tensor.detach().float().numpy()))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

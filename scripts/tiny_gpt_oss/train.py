@@ -17,6 +17,9 @@ from tiny_gpt_oss.model import TinyConfig, TinyGptOss
 from tiny_gpt_oss.muon import Muon
 from tiny_gpt_oss.tokenizer import TinyTokenizer, learn_merges
 
+Draw = Callable[[random.Random], Lesson]
+"""Where lessons come from."""
+
 # An earlier answer in a rendered conversation; a split at it leaves answers at the odd places.
 _PAST_ANSWER = re.compile(r"(?<=<\|channel\|>final<\|message\|>)(.*?<\|end\|>)", re.DOTALL)
 
@@ -53,19 +56,23 @@ class Batch:
     weights: torch.Tensor
 
 
-def fit_tokenizer(template: ChatTemplate, seed: int, n_vocab: int, n_texts: int) -> TinyTokenizer:
+def fit_tokenizer(
+    template: ChatTemplate, seed: int, n_vocab: int, n_texts: int, draw: Draw = draw_lesson
+) -> TinyTokenizer:
     """Merges learnt on lessons of their own seed."""
     rng = random.Random(f"tokenizer {seed}")
-    lessons = (draw_lesson(rng) for _ in range(n_texts))
+    lessons = (draw(rng) for _ in range(n_texts))
     merges = learn_merges((lesson.prompt(template) + lesson.completion for lesson in lessons), n_vocab - 256 - 21)
     return TinyTokenizer(merges=merges, n_vocab=n_vocab)
 
 
-def batches(template: ChatTemplate, tokenizer: TinyTokenizer, settings: TrainSettings) -> Iterator[Batch]:
+def batches(
+    template: ChatTemplate, tokenizer: TinyTokenizer, settings: TrainSettings, draw: Draw = draw_lesson
+) -> Iterator[Batch]:
     """Endless batches of lessons of similar length, drawn from a pool so that little is spent on padding."""
     rng = random.Random(settings.seed)
     while True:
-        pool = [_weighed(draw_lesson(rng), template, tokenizer, settings.prompt_weight) for _ in range(256)]
+        pool = [_weighed(draw(rng), template, tokenizer, settings.prompt_weight) for _ in range(256)]
         pool.sort(key=lambda item: len(item[0]))
         groups: list[list[tuple[list[int], list[float]]]] = [[]]
         for item in pool:
@@ -111,6 +118,8 @@ def train(
     template: ChatTemplate,
     tokenizer: TinyTokenizer,
     report: Callable[[dict[str, float]], None],
+    *,
+    draw: Draw = draw_lesson,
 ) -> TinyGptOss:
     """A trained model; `report` is called with the loss every 50 steps."""
     torch.manual_seed(settings.seed)
@@ -123,7 +132,7 @@ def train(
     adam = torch.optim.AdamW(others, lr=settings.adam_lr, betas=(0.9, 0.98), weight_decay=0.0)
     start = time.perf_counter()
     spoken_loss, n_seen = 0.0, 0
-    for step, batch in enumerate(batches(template, tokenizer, settings)):
+    for step, batch in enumerate(batches(template, tokenizer, settings, draw)):
         elapsed = (time.perf_counter() - start) / (60 * settings.minutes)
         progress = elapsed if settings.steps is None else (step + 1) / settings.steps
         scale = schedule(settings, step, progress)
