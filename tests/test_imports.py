@@ -24,6 +24,7 @@ PURE = (
     *("catalogue.repack", "catalogue.classify", "catalogue.request"),
     *("engines.types", "engines.params", "engines.prefix", "engines.harmony"),
     "chat.conversation",
+    *("server.types", "server.command"),
 )
 IMPURE = frozenset(
     {
@@ -58,6 +59,7 @@ MAY_USE: dict[str, frozenset[str]] = {
     "catalogue": frozenset({"catalogue", "store"}),
     "engines": frozenset({"engines"}),
     "chat": frozenset({"chat"}),
+    "server": frozenset({"server", "engines", "hardware", "paths", "planner"}),
     "flow": frozenset({"catalogue", "hardware", "planner", "store"}),
 }
 """Rooms that a room may import from. `cli` may use all; nobody may use `cli`."""

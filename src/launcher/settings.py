@@ -93,6 +93,16 @@ class Settings:
     """Never use the network: what is on disk is all there is."""
     model_dirs: tuple[Path, ...] = ()
     """More folders to look for GGUF files in."""
+    host: str = "127.0.0.1"
+    """Address that `gpt-oss serve` listens on."""
+    port: int = 8080
+    """Port that `gpt-oss serve` listens on."""
+    api_key_file: Path | None = None
+    """File of the keys that a server asks for, one a line."""
+    cors_origins: str | None = None
+    """Origins of web pages that may use a server, separated by commas."""
+    sleep_idle_seconds: int | None = None
+    """Seconds without a request after which a server's model leaves memory until the next one."""
     yes: bool = False
     """Answer questions (before a download) with yes."""
     layers: Mapping[str, str] = dataclasses.field(default_factory=dict, compare=False, repr=False)
@@ -125,6 +135,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "min_p": (0, 1),
     "seed": (0, 2**32 - 2),  # a uint32 in llama.cpp, whose largest value means: draw one (LLAMA_DEFAULT_SEED)
     "max_tokens": (1, math.inf),
+    "port": (1, 65_535),
+    "sleep_idle_seconds": (1, math.inf),
 }
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
@@ -339,7 +351,17 @@ def _convert_str(raw: Any, _more: str) -> str:
     return raw
 
 
+def _convert_path(raw: Any, more: str) -> Path:
+    if not isinstance(raw, str | Path) or not str(raw):
+        raise _wrong(f"the path of a file{more}", raw)
+    try:
+        return Path(raw).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{error} ({_shorten(raw)})") from error
+
+
 _SCALARS: dict[Any, Callable[[Any, str], Any]] = {
+    Path: _convert_path,
     bool: _convert_bool,
     int: _convert_int,
     float: _convert_float,

@@ -7,8 +7,13 @@ import typer
 from launcher.cli.chat import chat
 from launcher.cli.config import config_app
 from launcher.cli.hardware import hardware
+from launcher.cli.logs import logs
 from launcher.cli.plan import plan
+from launcher.cli.ps import ps
 from launcher.cli.pull import pull
+from launcher.cli.serve import serve
+from launcher.cli.stop import stop
+from launcher.cli.top import top
 from launcher.cli.version import print_version
 
 app = typer.Typer(
@@ -40,6 +45,11 @@ app.command()(chat)
 app.command()(plan)
 app.command()(pull)
 app.command()(hardware)
+app.command()(serve)
+app.command()(ps)
+app.command()(logs)
+app.command()(stop)
+app.command()(top)
 app.add_typer(config_app, name="config")
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from launcher.engines.programs import engine_program
 from launcher.errors import EngineError
 
 READY_S = 20.0
@@ -31,12 +31,8 @@ def stand_ins(count: int) -> Iterator[list[str]]:
 
 def server_program() -> Path:
     """The engine's own ggml-rpc-server: of another build it would speak another protocol."""
-    from importlib.util import find_spec
-
-    spec = find_spec("llama_cpp")
-    folder = Path(spec.origin).parents[1] / "bin" if spec is not None and spec.origin else Path()
-    program = folder / ("ggml-rpc-server.exe" if sys.platform == "win32" else "ggml-rpc-server")
-    if not program.is_file():
+    program = engine_program("ggml-rpc-server")
+    if program is None:
         raise EngineError("this engine has no ggml-rpc-server to stand for other devices", hint="gpt-oss plan")
     return program
 

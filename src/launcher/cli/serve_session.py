@@ -1,0 +1,233 @@
+"""From flags to a running server: what runs already, the plan, the model, the port, the key, the supervisor."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import replace as changed
+from pathlib import Path
+from typing import Any
+
+from launcher.cli.context import is_offline, load_settings, request_of, world
+from launcher.cli.download import fetch_model
+from launcher.cli.output import print_json, say
+from launcher.cli.plan_view import headline
+from launcher.cli.serve_view import ServeSink, print_served
+from launcher.engines.programs import find_llama_server
+from launcher.errors import ExitCode, UsageError
+from launcher.flow import prepare
+from launcher.paths import folders
+from launcher.planner.placement import n_ctx_seq
+from launcher.planner.types import Plan
+from launcher.server import ports, registry
+from launcher.server.child import foreign_settings
+from launcher.server.command import N_SLOTS, ServeOptions, cache_budget, check_extra, model_names, server_command
+from launcher.server.keys import Key, key_for
+from launcher.server.stop import stop_server
+from launcher.server.supervise import Job, supervise
+from launcher.server.types import ServerRecord
+from launcher.settings import Settings
+
+
+def run_serve(
+    flags: Mapping[str, Any],
+    extra: tuple[str, ...],
+    *,
+    refresh: bool,
+    llama_server: Path | None,
+    detach: bool,
+    replace: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    """Serve until a signal, or in the background. Gives the exit code."""
+    settings = load_settings(flags)
+    if as_json and not (detach or dry_run):
+        raise UsageError("--json is for --detach and --dry-run", hint="gpt-oss serve --detach --json")
+    if settings.parallel is None:
+        settings = changed(settings, parallel=N_SLOTS)
+    check_extra(extra)
+    program = find_llama_server(llama_server)
+    state_dir = folders().state
+    old = None if dry_run else _running(settings, flags, state_dir, replace=replace)
+    if old is not None and not replace:
+        return _attach(old, detach=detach, as_json=as_json)
+    plan = _plan(settings, old, refresh=refresh)
+    if dry_run:
+        return _dry_run(plan, settings, extra, program, as_json=as_json)
+    say(headline(plan))
+    local = fetch_model(plan.file, settings)
+    if old is not None:
+        say(f"stopping {old.model} on port {old.port}")
+        stop_server(state_dir, old)
+    _check_port(settings)
+    key = key_for(settings.host, settings.port, key_file=settings.api_key_file, environ=os.environ, state_dir=state_dir)
+    options = _options(settings, extra, key)
+    model = local.first.absolute()
+    job = Job(
+        command=server_command(plan, model, options, program=str(program)),
+        record=_record(plan, options, model, state_dir, detached=detach),
+        state_dir=state_dir,
+        smaller=smaller_plan(plan, settings),
+    )
+    _tell(plan, key)
+    sink = ServeSink()
+    if detach:
+        from launcher.server.daemon import start_detached
+
+        with sink:
+            record = start_detached(job, sink)
+        if as_json:
+            print_json(record)
+        else:
+            print_served(record, background=True)
+        return ExitCode.DONE
+    from launcher.server.front import front_of
+
+    with sink:
+        number = supervise(job, sink, front=front_of)
+    say("stopped")
+    return ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.DONE
+
+
+def _running(settings: Settings, flags: Mapping[str, Any], state_dir: Path, *, replace: bool) -> ServerRecord | None:
+    """The server that this one would be, or take the place of.
+
+    Raises:
+        UsageError: the port serves another model.
+    """
+    servers = registry.running(state_dir)
+    on_port = next((record for record in servers if record.port == settings.port), None)
+    if replace:
+        return on_port
+    if on_port is not None and serves(on_port, settings):
+        return on_port
+    if on_port is not None and flags.get("port") is not None:
+        raise UsageError(
+            f"port {settings.port} serves {on_port.file}",
+            hint=f"gpt-oss serve --port {ports.next_free(settings.host, settings.port)}",
+            details=("--replace stops it first.",),
+        )
+    if flags.get("port") is not None:
+        return None
+    return next((record for record in servers if serves(record, settings)), None)
+
+
+def serves(record: ServerRecord, settings: Settings) -> bool:
+    """Whether a server runs what these settings ask for."""
+    wanted = settings.model
+    if settings.quant is not None and not record.file.endswith(f":{settings.quant}"):
+        return False
+    if wanted == "auto":
+        return True
+    if wanted in {"20b", "120b"}:
+        return record.model == f"gpt-oss-{wanted}"
+    return record.file in {wanted, str(Path(wanted).absolute())} or record.file.startswith(f"{wanted}:")
+
+
+def _attach(record: ServerRecord, *, detach: bool, as_json: bool) -> int:
+    say(f"{record.model} is served already, by process {record.pid}; --replace would start it anew.")
+    if as_json:
+        print_json(record)
+        return ExitCode.DONE
+    print_served(record, background=True)
+    if detach:
+        return ExitCode.DONE
+    from launcher.cli.log_view import follow
+
+    say("Its log follows. Ctrl-C leaves it running.")
+    follow(record.log_path, n_lines=0, until=lambda: not registry.is_alive(record))
+    return ExitCode.DONE
+
+
+def _plan(settings: Settings, old: ServerRecord | None, *, refresh: bool) -> Plan:
+    """The plan; where it takes the place of a server, with the memory that this one gives back."""
+    own = world()
+    if old is not None:
+        from launcher.server.freed import with_memory_back
+
+        detect = own.detect
+        own = changed(own, detect=lambda: with_memory_back(detect(), old))
+    return prepare(request_of(settings), own, offline=is_offline(settings), refresh=refresh).plan
+
+
+def _options(settings: Settings, extra: tuple[str, ...], key: Key | None) -> ServeOptions:
+    return ServeOptions(
+        host=settings.host,
+        port=settings.port,
+        key_file=None if key is None else key.file,
+        cors_origins=settings.cors_origins,
+        sleep_idle_seconds=settings.sleep_idle_seconds,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        top_k=settings.top_k,
+        min_p=settings.min_p,
+        seed=settings.seed,
+        reasoning_effort=settings.reasoning_effort,
+        extra=extra,
+    )
+
+
+def _dry_run(plan: Plan, settings: Settings, extra: tuple[str, ...], program: Path, *, as_json: bool) -> int:
+    from launcher.store.local import hub_cache_dir, model_path
+
+    key = Key(file=settings.api_key_file) if settings.api_key_file is not None else None
+    path = model_path(plan.file, hub_cache_dir())
+    command = server_command(plan, path, _options(settings, extra, key), program=str(program))
+    if as_json:
+        print_json({"argv": command, "notes": (cache_budget(plan).note,)})
+    else:
+        sys.stdout.write(shlex.join(command) + "\n")
+    return ExitCode.DONE
+
+
+def _check_port(settings: Settings) -> None:
+    if ports.is_free(settings.host, settings.port):
+        return
+    holder = ports.holder(settings.port)
+    free = ports.next_free(settings.host, settings.port)
+    raise UsageError(
+        f"port {settings.port} is taken" + (f" by {holder}" if holder else ""), hint=f"gpt-oss serve --port {free}"
+    )
+
+
+def _record(plan: Plan, options: ServeOptions, model: Path, state_dir: Path, *, detached: bool) -> ServerRecord:
+    """The record of a server that is about to start."""
+    params = plan.load_params
+    return ServerRecord(
+        pid=0,
+        pid_started_s=0.0,
+        host=options.host,
+        port=options.port,
+        model=model_names(plan)[0],
+        file=plan.file.name if plan.file.repo else str(model),
+        n_ctx=n_ctx_seq(params),
+        n_parallel=params.n_parallel,
+        started_at="",
+        log_path=state_dir / "logs" / f"server-{options.port}.log",
+        key_file=options.key_file,
+        planned_bytes={row.name: row.used_bytes for row in plan.memory},
+        detached=detached,
+    )
+
+
+def smaller_plan(plan: Plan, settings: Settings) -> str | None:
+    """The command for a plan that takes less memory: half the context, or the smaller model."""
+    params = plan.load_params
+    model = plan.file.name if plan.file.repo else settings.model
+    if params.n_ctx >= 8192:
+        return f"gpt-oss serve --model {shlex.quote(model)} --ctx-size {params.n_ctx // 2}"
+    return "gpt-oss serve --model 20b" if plan.file.model == "gpt-oss-120b" else None
+
+
+def _tell(plan: Plan, key: Key | None) -> None:
+    say(cache_budget(plan).note)
+    ignored = foreign_settings(os.environ)
+    if ignored:
+        say(f"{', '.join(ignored)} would change the plan and is left out; say it after --")
+    if key is not None and key.made is not None:
+        say(f"API key, shown this once: {key.made}")
+        say(f"It is kept in {key.file}")

@@ -1,0 +1,105 @@
+"""A server for a person: its load as a bar, where it is, what it takes."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Self
+
+from launcher.cli.output import say, talk_console
+from launcher.server.types import ServerRecord
+from launcher.server.usage import host_usage
+from launcher.units import format_bytes
+
+_TENTH = 0.1
+
+
+class ServeSink:
+    """What the supervisor tells, on stderr: a bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+        console = talk_console()
+        self._plain = not console.is_terminal
+        self._progress = Progress(
+            TextColumn("loading"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            disable=self._plain,
+            transient=True,
+        )
+        self._task = self._progress.add_task("", total=1.0)
+        self._told = 0.0
+        self._bar = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def progress(self, value: float) -> None:
+        """Move the bar; begin it again where the server starts again."""
+        if not self._bar:
+            self._bar, self._told = True, 0.0
+            self._progress.start()
+        self._progress.update(self._task, completed=value)
+        if self._plain and value >= self._told + _TENTH:
+            self._told = value
+            say(f"loading {value:.0%}")
+
+    def say(self, text: str) -> None:
+        """A line."""
+        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def ready(self, record: ServerRecord) -> None:
+        """The bar ends, the address is shown."""
+        self._progress.stop()
+        self._bar = False
+        if not record.detached:
+            print_served(record, background=False)
+
+
+def print_served(record: ServerRecord, *, background: bool) -> None:
+    """Where it is, a first request to copy, what it takes: talk, but for the URL where that is all there is to know."""
+    say(f"{record.model} is ready at {record.endpoint.openai_url}, {record.n_parallel} slots, context {record.n_ctx}")
+    say(_memory(record))
+    say("")
+    say(first_request(record))
+    say("")
+    say("gpt-oss connect lists clients and their settings; gpt-oss top shows what it does.")
+    if background:
+        say(f"gpt-oss logs -f --port {record.port} follows its log; gpt-oss stop --port {record.port} ends it.")
+        sys.stdout.write(record.endpoint.openai_url + "\n")
+        sys.stdout.flush()
+    else:
+        say("Ctrl-C ends it.")
+
+
+def first_request(record: ServerRecord) -> str:
+    """A request to copy into a shell."""
+    key = f' \\\n  -H "Authorization: Bearer $(head -n 1 {record.key_file})"' if record.key_file is not None else ""
+    body = '{"messages": [{"role": "user", "content": "Why is the sky blue?"}]}'
+    return (
+        f"curl {record.endpoint.openai_url}/chat/completions{key} \\\n  -H 'Content-Type: application/json' -d '{body}'"
+    )
+
+
+def _memory(record: ServerRecord) -> str:
+    """`RAM: 11.4 GiB of 12.8 GiB planned (9.8 GiB allocated, 1.6 GiB mapped)`."""
+    planned = record.planned_bytes or {}
+    used = host_usage(record.server_pid) if record.server_pid is not None else None
+    parts = []
+    if used is not None:
+        mapped = used.mapped_bytes or 0
+        kinds = f" ({format_bytes(used.anonymous_bytes)} allocated, {format_bytes(mapped)} mapped)" if mapped else ""
+        parts.append(
+            f"RAM {format_bytes(used.anonymous_bytes + mapped)} of {format_bytes(planned.get('CPU', 0))} planned{kinds}"
+        )
+    parts += [f"{name} {format_bytes(n)} planned" for name, n in planned.items() if name != "CPU"]
+    return f"Memory: {', '.join(parts) or 'not told by this system'}"

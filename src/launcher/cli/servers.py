@@ -1,0 +1,52 @@
+"""Which of the servers that run a command is about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from launcher.errors import UsageError
+from launcher.paths import folders
+from launcher.server.registry import running
+from launcher.server.types import ServerRecord
+
+
+def one_server(port: int | None, command: str) -> ServerRecord:
+    """The server on a port, or the only one.
+
+    Raises:
+        UsageError: none runs, none on this port, or several and no port was named.
+    """
+    servers = running(folders().state)
+    if port is not None:
+        servers = tuple(record for record in servers if record.port == port)
+    if not servers:
+        where = "" if port is None else f" on port {port}"
+        raise UsageError(f"no server runs{where}", hint="gpt-oss ps" if port is not None else "gpt-oss serve --detach")
+    if len(servers) > 1:
+        names = ", ".join(f"{record.port} ({record.model})" for record in servers)
+        raise UsageError(f"several servers run: {names}", hint=f"gpt-oss {command} --port {servers[0].port}")
+    return servers[0]
+
+
+def log_of(port: int | None) -> tuple[Path, ServerRecord | None]:
+    """The log of a server that runs, else that of the last one on this port, or of all.
+
+    Raises:
+        UsageError: several run and no port was named; or there never was one.
+    """
+    folder = folders().state / "logs"
+    found = sorted(folder.glob("server-*.log" if port is None else f"server-{port}.log"), key=_changed)
+    alive = [record for record in running(folders().state) if port is None or record.port == port]
+    if alive:
+        record = one_server(port, "logs")
+        return record.log_path, record
+    if not found:
+        raise UsageError("no server has run here", hint="gpt-oss serve --detach")
+    return found[-1], None
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0

@@ -1,0 +1,47 @@
+"""llama.cpp's own programs: the engine's, which are of the same commit, or another that a person names."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from launcher.errors import DamagedFileError, EngineError
+
+
+def engine_program(name: str) -> Path | None:
+    """A program that was built with the engine; None where the engine was built without its tools."""
+    from importlib.util import find_spec
+
+    spec = find_spec("llama_cpp")
+    folder = Path(spec.origin).parents[1] / "bin" if spec is not None and spec.origin else Path()
+    program = folder / (f"{name}.exe" if sys.platform == "win32" else name)
+    return program if program.is_file() else None
+
+
+def find_llama_server(named: Path | None, *, search_path: str | None = None) -> Path:
+    """The llama-server to run: the one that is named, the engine's own, or the first on PATH.
+
+    Raises:
+        DamagedFileError: what is named is no program.
+        EngineError: there is none.
+    """
+    if named is not None:
+        path = named.expanduser()
+        if not (path.is_file() and os.access(path, os.X_OK)):
+            raise DamagedFileError(
+                f"--llama-server {named} is no program", path=str(named), hint="gpt-oss serve --help"
+            )
+        return path.absolute()
+    found = engine_program("llama-server")
+    if found is not None:
+        return found
+    on_path = shutil.which("llama-server", path=search_path)
+    if on_path is None:
+        raise EngineError(
+            "this engine was built without llama-server, and there is none on PATH",
+            details=("`uv run` in a checkout builds it; --llama-server names another.",),
+            hint="gpt-oss serve --help",
+        )
+    return Path(on_path)
