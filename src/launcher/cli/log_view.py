@@ -31,7 +31,7 @@ def print_tail(path: Path, n_lines: int) -> int:
 
 
 def follow(path: Path, *, n_lines: int, until: Callable[[], bool], sleep: Callable[[float], None] = time.sleep) -> None:
-    """Print the last lines and all that come, until `until` says so. A log that is begun anew is read from the start."""
+    """Print the last lines and all that come, until `until` says so. A log that is begun anew is read whole."""
     offset = print_tail(path, n_lines)
     while True:
         over = until()

@@ -7,7 +7,7 @@ from launcher.hardware.types import Cpu, HostMemory
 
 def read_memory() -> HostMemory:
     """RAM as psutil tells it; `available` is what can be taken without swapping."""
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
     memory = psutil.virtual_memory()
     return HostMemory(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from launcher.errors import LauncherError, UsageError
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from launcher.paths import write_atomic
 from launcher.records import from_jsonable, to_jsonable

@@ -1,0 +1,188 @@
+"""The supervisor over a child that does as a test says: crashes, silence, signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from launcher.errors import EngineError
+from launcher.server import registry
+from launcher.server.child import ChildEvent, Ended, LoadProgress, StateChange, Warned
+from launcher.server.log import LogFile
+from launcher.server.supervise import DELAYS_S, Job, supervise
+from launcher.server.types import ServerRecord
+
+READY = StateChange(state="ready")
+CRASH = Ended(returncode=-11)
+
+
+class FakeChild:
+    """Says its lines at once; `stop` is remembered."""
+
+    def __init__(self, script: list[ChildEvent | int], on_event: Callable[[ChildEvent], None], log: list[str]) -> None:
+        self.pid = 4242
+        self.tail: deque[str] = deque(log)
+        self.stopped = False
+        for event in script:
+            if isinstance(event, int):
+                os.kill(os.getpid(), event)
+            else:
+                on_event(event)
+
+    def stop(self) -> int:
+        self.stopped = True
+        return 0
+
+
+class Told:
+    """What a person was told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.records: list[ServerRecord] = []
+        self.values: list[float] = []
+
+    def progress(self, value: float) -> None:
+        self.values.append(value)
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+    def ready(self, record: ServerRecord) -> None:
+        self.records.append(record)
+
+
+class Bench:
+    """Runs a supervisor over scripted children."""
+
+    def __init__(self, root: Path) -> None:
+        self.state = root / "state"
+        self.told = Told()
+        self.children: list[FakeChild] = []
+        self.log: list[str] = []
+        self.now = 0.0
+
+    def run(self, *scripts: list[ChildEvent | int], smaller: str | None = None, step_s: float = 30.0) -> int:
+        left = iter(scripts)
+
+        def spawn(
+            _command: tuple[str, ...], _log: LogFile, on_event: Callable[[ChildEvent], None], _env: Mapping[str, str]
+        ) -> FakeChild:
+            self.children.append(FakeChild(next(left), on_event, self.log))
+            return self.children[-1]
+
+        def clock() -> float:
+            # Each look takes so long that no test waits for a delay.
+            self.now += step_s
+            return self.now
+
+        record = ServerRecord(
+            pid=0,
+            pid_started_s=0.0,
+            host="127.0.0.1",
+            port=8080,
+            model="gpt-oss-20b",
+            file="x",
+            n_ctx=4096,
+            n_parallel=4,
+            started_at="",
+            log_path=self.state / "logs" / "s.log",
+        )
+        job = Job(command=("llama-server",), record=record, state_dir=self.state, smaller=smaller)
+        return supervise(job, self.told, spawn=spawn, clock=clock, environ={})  # type: ignore[arg-type]
+
+    @property
+    def written(self) -> str:
+        return (self.state / "logs" / "s.log").read_text()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    # However it ended: no record, and every child that still ran was stopped.
+    assert registry.running(made.state) == ()
+    assert not list((made.state / "servers").glob("*.json"))
+
+
+def test_progress_then_ready_then_a_signal(bench: Bench) -> None:
+    number = bench.run([LoadProgress(value=0.5), READY, signal.SIGTERM])
+    assert number == signal.SIGTERM
+    assert bench.told.values == [0.5]
+    (record,) = bench.told.records
+    assert (record.ready, record.server_pid, record.pid) == (True, 4242, os.getpid())
+    assert record.started_at
+    assert bench.children[-1].stopped
+
+
+def test_a_signal_while_it_loads_ends_it(bench: Bench) -> None:
+    assert bench.run([LoadProgress(value=0.1), signal.SIGINT]) == signal.SIGINT
+    assert bench.children[-1].stopped
+
+
+def test_after_a_crash_it_is_started_again(bench: Bench) -> None:
+    assert bench.run([READY, CRASH], [READY, signal.SIGTERM]) == signal.SIGTERM
+    assert len(bench.told.records) == 2
+    assert bench.told.lines == [f"llama-server was ended by SIGSEGV; it is started again in {DELAYS_S[0]:g} s"]
+    assert "was ended by SIGSEGV" in bench.written
+
+
+def test_a_crash_while_it_loads_again_counts_too(bench: Bench) -> None:
+    with pytest.raises(EngineError, match="crashed 6 times; the last time it ended with status 1"):
+        bench.run([READY, CRASH], *[[Ended(returncode=1)]] * 5)
+    assert len(bench.children) == 6
+
+
+def test_it_gives_up_after_so_many_crashes_with_the_last_lines(bench: Bench) -> None:
+    bench.log = ["0.00.001.000 E srv  something: broke"]
+    with pytest.raises(EngineError, match="crashed 6 times") as caught:
+        bench.run(*[[READY, CRASH]] * 6)
+    assert caught.value.details == ("srv  something: broke",)
+    assert caught.value.hint == "gpt-oss logs --port 8080"
+    assert "--- llama-server crashed 6 times" in bench.written
+
+
+def test_one_that_ran_for_long_starts_counting_anew(bench: Bench) -> None:
+    assert bench.run(*[[READY, CRASH]] * 8, [READY, signal.SIGTERM], step_s=601.0) == signal.SIGTERM
+
+
+def test_one_that_never_came_up_is_not_tried_again(bench: Bench) -> None:
+    with pytest.raises(EngineError, match="ended with status 1 before it was ready"):
+        bench.run([Warned(text="0.00.001.000 E load: bad"), Ended(returncode=1)])
+    assert len(bench.children) == 1
+    assert bench.told.lines == []  # the error shows the log; nothing is told twice
+
+
+def test_where_memory_ran_out_a_smaller_plan_is_offered(bench: Bench) -> None:
+    bench.log = ["ggml_backend_cuda_buffer_type_alloc_buffer: cudaMalloc failed: out of memory"]
+    with pytest.raises(EngineError, match="memory ran out") as caught:
+        bench.run([Ended(returncode=1)], smaller="gpt-oss serve --ctx-size 4096")
+    assert caught.value.hint == "gpt-oss serve --ctx-size 4096"
+
+
+def test_without_a_sign_of_life_it_is_ended(bench: Bench) -> None:
+    with pytest.raises(EngineError, match="no sign of life"):
+        bench.run([LoadProgress(value=0.1)], step_s=700.0)
+    assert bench.children[-1].stopped
+
+
+def test_warnings_are_told_once_it_is_ready(bench: Bench) -> None:
+    warned = Warned(text="0.00.001.000 W srv  init: odd")
+    bench.run([warned, READY, warned, signal.SIGTERM])
+    assert bench.told.lines == ["llama-server: srv  init: odd"] * 2
+
+
+def test_one_that_somebody_else_ended_is_not_started_again(bench: Bench) -> None:
+    assert bench.run([READY, Ended(returncode=0)]) == 0
+    assert len(bench.children) == 1
+
+
+def test_handlers_of_signals_are_given_back(bench: Bench) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    bench.run([READY, signal.SIGTERM])
+    assert signal.getsignal(signal.SIGTERM) is before
