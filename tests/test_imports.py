@@ -24,7 +24,7 @@ PURE = (
     *("catalogue.repack", "catalogue.classify", "catalogue.request"),
     *("engines.types", "engines.params", "engines.prefix", "engines.harmony"),
     "chat.conversation",
-    *("server.types", "server.command"),
+    *("server.types", "server.command", "server.metrics"),
 )
 IMPURE = frozenset(
     {
