@@ -228,7 +228,7 @@ def test_a_tool_that_is_not_there_is_none_and_one_that_fails_is_what_it_printed(
 
 
 def test_this_machine_agrees_with_the_system() -> None:
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
     found = detect()
     assert found.memory.total_bytes == psutil.virtual_memory().total

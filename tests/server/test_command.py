@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,12 +18,12 @@ from tests.planner.builders import make_plan
 MODEL = Path("/models/gpt-oss-20b-MXFP4.gguf")
 
 
-def serving(ram_gib: float = 64, **wish: object) -> Plan:
+def serving(ram_gib: float = 64, **wish: Any) -> Plan:
     return make_plan(cpu_machine(ram_gib=ram_gib), model="20b", quant="MXFP4", n_parallel=4, **wish)
 
 
-def command(plan: Plan, **options: object) -> list[str]:
-    return list(server_command(plan, MODEL, ServeOptions(**options), program="llama-server"))  # type: ignore[arg-type]
+def command(plan: Plan, **options: Any) -> list[str]:
+    return list(server_command(plan, MODEL, ServeOptions(**options), program="llama-server"))
 
 
 def value(argv: list[str], flag: str) -> str:

@@ -17,14 +17,16 @@ from launcher.server.log import LogFile
 from launcher.server.supervise import DELAYS_S, Job, supervise
 from launcher.server.types import ServerRecord
 
+Script = list[ChildEvent | int]
+"""What a child tells, and signals that come then."""
 READY = StateChange(state="ready")
-CRASH = Ended(returncode=-11)
+CRASHES: Script = [READY, Ended(returncode=-11)]
 
 
 class FakeChild:
     """Says its lines at once; `stop` is remembered."""
 
-    def __init__(self, script: list[ChildEvent | int], on_event: Callable[[ChildEvent], None], log: list[str]) -> None:
+    def __init__(self, script: Script, on_event: Callable[[ChildEvent], None], log: list[str]) -> None:
         self.pid = 4242
         self.tail: deque[str] = deque(log)
         self.stopped = False
@@ -67,7 +69,7 @@ class Bench:
         self.log: list[str] = []
         self.now = 0.0
 
-    def run(self, *scripts: list[ChildEvent | int], smaller: str | None = None, step_s: float = 30.0) -> int:
+    def run(self, *scripts: Script, smaller: str | None = None, step_s: float = 30.0) -> int:
         left = iter(scripts)
 
         def spawn(
@@ -126,29 +128,30 @@ def test_a_signal_while_it_loads_ends_it(bench: Bench) -> None:
 
 
 def test_after_a_crash_it_is_started_again(bench: Bench) -> None:
-    assert bench.run([READY, CRASH], [READY, signal.SIGTERM]) == signal.SIGTERM
+    assert bench.run(CRASHES, [READY, signal.SIGTERM]) == signal.SIGTERM
     assert len(bench.told.records) == 2
     assert bench.told.lines == [f"llama-server was ended by SIGSEGV; it is started again in {DELAYS_S[0]:g} s"]
     assert "was ended by SIGSEGV" in bench.written
 
 
 def test_a_crash_while_it_loads_again_counts_too(bench: Bench) -> None:
+    failing: Script = [Ended(returncode=1)]
     with pytest.raises(EngineError, match="crashed 6 times; the last time it ended with status 1"):
-        bench.run([READY, CRASH], *[[Ended(returncode=1)]] * 5)
+        bench.run(CRASHES, *[failing] * 5)
     assert len(bench.children) == 6
 
 
 def test_it_gives_up_after_so_many_crashes_with_the_last_lines(bench: Bench) -> None:
     bench.log = ["0.00.001.000 E srv  something: broke"]
     with pytest.raises(EngineError, match="crashed 6 times") as caught:
-        bench.run(*[[READY, CRASH]] * 6)
+        bench.run(*[CRASHES] * 6)
     assert caught.value.details == ("srv  something: broke",)
     assert caught.value.hint == "gpt-oss logs --port 8080"
     assert "--- llama-server crashed 6 times" in bench.written
 
 
 def test_one_that_ran_for_long_starts_counting_anew(bench: Bench) -> None:
-    assert bench.run(*[[READY, CRASH]] * 8, [READY, signal.SIGTERM], step_s=601.0) == signal.SIGTERM
+    assert bench.run(*[CRASHES] * 8, [READY, signal.SIGTERM], step_s=601.0) == signal.SIGTERM
 
 
 def test_one_that_never_came_up_is_not_tried_again(bench: Bench) -> None:
