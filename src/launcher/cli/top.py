@@ -6,6 +6,8 @@ import typer
 
 from launcher.cli import options
 
+_SHORTEST_S = 0.2  # faster than anyone reads
+
 
 def top(
     *,
@@ -13,7 +15,9 @@ def top(
     once: Annotated[
         bool, typer.Option("--once", help="Print the page once, as plain text; so it is when piped.")
     ] = False,
-    interval: Annotated[float, typer.Option("--interval", min=0.2, help="Seconds between two looks.")] = 1.0,
+    interval: Annotated[
+        float, typer.Option("--interval", min=_SHORTEST_S, max=3600, help="Seconds between two looks.")
+    ] = 1.0,
     json: options.Json = False,
     debug: options.Debug = False,  # noqa: ARG001  # read by the error boundary
 ) -> None:
@@ -36,6 +40,7 @@ def top(
     from launcher.server.watch import Watch
 
     record, state_dir = one_server(port, "top"), folders().state
+    interval = max(_SHORTEST_S, interval)  # `nan` passes every range
     with Watch() as watch:
         if json or once or not sys.stdout.isatty():
             page = take_page(watch, state_dir, record, interval_s=interval)
