@@ -1,0 +1,1 @@
+"""The shield: stands before llama-server, passes everything through, and mends the turns that its parser drops."""
