@@ -6,7 +6,9 @@ import typer
 
 from launcher.cli.chat import chat
 from launcher.cli.config import config_app
+from launcher.cli.connect import connect
 from launcher.cli.hardware import hardware
+from launcher.cli.launch import launch
 from launcher.cli.logs import logs
 from launcher.cli.plan import plan
 from launcher.cli.ps import ps
@@ -50,6 +52,8 @@ app.command()(ps)
 app.command()(logs)
 app.command()(stop)
 app.command()(top)
+app.command()(connect)
+app.command()(launch)
 app.add_typer(config_app, name="config")
 
 
