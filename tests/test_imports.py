@@ -24,6 +24,7 @@ PURE = (
     *("catalogue.repack", "catalogue.classify", "catalogue.request"),
     *("engines.types", "engines.params", "engines.prefix", "engines.harmony"),
     "chat.conversation",
+    *("clients.types", "clients.known", "clients.configs", "clients.merge", "clients.snippets", "clients.launches"),
     *("server.types", "server.command", "server.metrics"),
 )
 IMPURE = frozenset(
@@ -60,6 +61,7 @@ MAY_USE: dict[str, frozenset[str]] = {
     "engines": frozenset({"engines"}),
     "chat": frozenset({"chat"}),
     "server": frozenset({"server", "engines", "hardware", "paths", "planner"}),
+    "clients": frozenset({"clients", "paths"}),
     "flow": frozenset({"catalogue", "hardware", "planner", "store"}),
 }
 """Rooms that a room may import from. `cli` may use all; nobody may use `cli`."""
