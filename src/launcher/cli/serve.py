@@ -35,6 +35,13 @@ Effort = Annotated[
 Program = Annotated[
     Path | None, typer.Option("--llama-server", help="Another llama-server to run.", rich_help_panel=_SERVER)
 ]
+UiPath = Annotated[
+    Path | None,
+    typer.Option("--ui-path", help="Folder of a web page; else llama-server's own.", rich_help_panel=_SERVER),
+]
+OpenPage = Annotated[
+    bool, typer.Option("--open", help="Open the web page in your browser once it is ready.", rich_help_panel=_SERVER)
+]
 Detach = Annotated[bool, typer.Option("--detach", "-d", help="Go on in the background.", rich_help_panel=_SERVER)]
 Replace = Annotated[
     bool,
@@ -84,6 +91,8 @@ def serve(
     sleep_idle_seconds: SleepIdle = None,
     reasoning_effort: Effort = None,
     llama_server: Program = None,
+    ui_path: UiPath = None,
+    open_page: OpenPage = False,
     detach: Detach = False,
     replace: Replace = False,
     dry_run: DryRun = False,
@@ -105,6 +114,8 @@ def serve(
         tuple(extra or ()),
         refresh=refresh,
         llama_server=llama_server,
+        ui_path=ui_path,
+        open_page=open_page,
         detach=detach,
         replace=replace,
         dry_run=dry_run,

@@ -22,7 +22,7 @@ from launcher.flow import prepare
 from launcher.paths import folders
 from launcher.planner.placement import n_ctx_seq
 from launcher.planner.types import Plan
-from launcher.server import ports, registry
+from launcher.server import page, ports, registry
 from launcher.server.child import foreign_settings
 from launcher.server.command import N_SLOTS, ServeOptions, cache_budget, check_extra, model_names, server_command
 from launcher.server.keys import Key, key_for
@@ -38,6 +38,8 @@ def run_serve(
     *,
     refresh: bool,
     llama_server: Path | None,
+    ui_path: Path | None,
+    open_page: bool,
     detach: bool,
     replace: bool,
     dry_run: bool,
@@ -50,14 +52,15 @@ def run_serve(
     if settings.parallel is None:
         settings = changed(settings, parallel=N_SLOTS)
     check_extra(extra)
+    ui_path = None if ui_path is None else page.checked_folder(ui_path)
     program = find_llama_server(llama_server)
     state_dir = folders().state
     old = None if dry_run else _running(settings, flags, state_dir, replace=replace)
     if old is not None and not replace:
-        return _attach(old, detach=detach, as_json=as_json)
+        return _attach(old, open_page=open_page, detach=detach, as_json=as_json)
     plan = _plan(settings, old, refresh=refresh)
     if dry_run:
-        return _dry_run(plan, settings, extra, program, as_json=as_json)
+        return _dry_run(plan, settings, extra, program, ui_path=ui_path, as_json=as_json)
     say(headline(plan))
     local = fetch_model(plan.file, settings)
     if old is not None:
@@ -65,7 +68,7 @@ def run_serve(
         stop_server(state_dir, old)
     _check_port(settings)
     key = key_for(settings.host, settings.port, key_file=settings.api_key_file, environ=os.environ, state_dir=state_dir)
-    options = _options(settings, extra, key)
+    options = _options(settings, extra, key, ui_path)
     model = local.first.absolute()
     job = Job(
         command=server_command(plan, model, options, program=str(program)),
@@ -74,7 +77,8 @@ def run_serve(
         smaller=smaller_plan(plan, settings),
     )
     _tell(plan, key)
-    sink = ServeSink()
+    presented = page.presenter(say, show=page.open_in_browser if open_page else None)
+    sink = ServeSink(present=presented if (open_page or ui_path) and not detach else None)
     if detach:
         from launcher.server.daemon import start_detached
 
@@ -84,6 +88,8 @@ def run_serve(
             print_json(record)
         else:
             print_served(record, background=True)
+        if open_page or ui_path:
+            presented(record)
         return ExitCode.DONE
     from launcher.server.front import front_of
 
@@ -128,13 +134,15 @@ def serves(record: ServerRecord, settings: Settings) -> bool:
     return record.file in {wanted, str(Path(wanted).absolute())} or record.file.startswith(f"{wanted}:")
 
 
-def _attach(record: ServerRecord, *, detach: bool, as_json: bool) -> int:
+def _attach(record: ServerRecord, *, open_page: bool, detach: bool, as_json: bool) -> int:
     say(f"{record.model} is served already, by process {record.pid}; --replace would start it anew.")
     if as_json:
         print_json(record)
-        return ExitCode.DONE
-    print_served(record, background=True)
-    if detach:
+    else:
+        print_served(record, background=True)
+    if open_page:
+        page.presenter(say, show=page.open_in_browser)(record)
+    if detach or as_json:
         return ExitCode.DONE
     from launcher.cli.log_view import follow
 
@@ -154,7 +162,7 @@ def _plan(settings: Settings, old: ServerRecord | None, *, refresh: bool) -> Pla
     return prepare(request_of(settings), own, offline=is_offline(settings), refresh=refresh).plan
 
 
-def _options(settings: Settings, extra: tuple[str, ...], key: Key | None) -> ServeOptions:
+def _options(settings: Settings, extra: tuple[str, ...], key: Key | None, ui_path: Path | None) -> ServeOptions:
     return ServeOptions(
         host=settings.host,
         port=settings.port,
@@ -167,16 +175,19 @@ def _options(settings: Settings, extra: tuple[str, ...], key: Key | None) -> Ser
         min_p=settings.min_p,
         seed=settings.seed,
         reasoning_effort=settings.reasoning_effort,
+        ui_path=ui_path,
         extra=extra,
     )
 
 
-def _dry_run(plan: Plan, settings: Settings, extra: tuple[str, ...], program: Path, *, as_json: bool) -> int:
+def _dry_run(
+    plan: Plan, settings: Settings, extra: tuple[str, ...], program: Path, *, ui_path: Path | None, as_json: bool
+) -> int:
     from launcher.store.local import hub_cache_dir, model_path
 
     key = Key(file=settings.api_key_file) if settings.api_key_file is not None else None
     path = model_path(plan.file, hub_cache_dir())
-    command = server_command(plan, path, _options(settings, extra, key), program=str(program))
+    command = server_command(plan, path, _options(settings, extra, key, ui_path), program=str(program))
     if as_json:
         print_json({"argv": command, "notes": (cache_budget(plan).note,)})
     else:

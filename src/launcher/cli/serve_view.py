@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -17,7 +18,8 @@ _TENTH = 0.1
 class ServeSink:
     """What the supervisor tells, on stderr: a bar on a terminal, a line now and then elsewhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, present: Callable[[ServerRecord], None] | None = None) -> None:
+        """Tell on stderr; `present` is called once, when the server answers for the first time."""
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
         console = talk_console()
@@ -34,6 +36,7 @@ class ServeSink:
         self._task = self._progress.add_task("", total=1.0)
         self._told = 0.0
         self._bar = False
+        self._present = present
 
     def __enter__(self) -> Self:
         return self
@@ -63,6 +66,10 @@ class ServeSink:
         self._bar = False
         if not record.detached:
             print_served(record, background=False)
+        # A server that is back after a crash has its page open already.
+        present, self._present = self._present, None
+        if present is not None:
+            present(record)
 
 
 def print_served(record: ServerRecord, *, background: bool) -> None:

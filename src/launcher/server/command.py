@@ -61,6 +61,7 @@ _SYNONYMS: dict[str, tuple[str, ...]] = {
     "--seed": ("-s",),
     "--reasoning-effort": (),
     "--sleep-idle-seconds": (),
+    "--path": (),
 }
 """What the command decides, by llama-server's long names, with everything else that decides the same."""
 _OURS = {spelling: flag for flag, others in _SYNONYMS.items() for spelling in (flag, *others)}
@@ -71,6 +72,7 @@ _INSTEAD = {
     "--split-mode": "--tensor-split",
     "--main-gpu": "--device",
     "--temp": "--temperature",
+    "--path": "--ui-path",
 }
 """Options of ours under another name."""
 _NOT_OURS = frozenset({"--threads-batch", "--flash-attn", "--fit", "--op-offload", "--alias", "--cors-credentials"})
@@ -95,6 +97,8 @@ class ServeOptions:
     min_p: float = 0.0
     seed: int | None = None
     reasoning_effort: ReasoningEffort | None = None
+    ui_path: Path | None = None
+    """Folder of a web page; None: the one that llama-server was built with, where it was."""
     extra: tuple[str, ...] = ()
     """More arguments for llama-server, as they are."""
 
@@ -176,6 +180,7 @@ def server_command(plan: Plan, model: Path, options: ServeOptions, *, program: s
         *(("--seed", str(options.seed)) if options.seed is not None else ()),
         *(("--reasoning-effort", options.reasoning_effort) if options.reasoning_effort else ()),
         *(("--sleep-idle-seconds", str(options.sleep_idle_seconds)) if options.sleep_idle_seconds else ()),
+        *(("--path", str(options.ui_path)) if options.ui_path is not None else ()),
         "--offline",
         *options.extra,
     )
