@@ -23,9 +23,9 @@ from launcher.errors import EngineError
 from launcher.server import deathsig
 from launcher.server.log import LogFile, is_warning
 
-STOP_S = 3.0
+STOP_S = 2.5
 """For a clean end: answers under way are cut, memory is given back. A server that needs longer is stuck."""
-KILL_S = 2.0
+KILL_S = 1.0
 """For the kernel to end it: together with STOP_S within the 5 s that a stop may take."""
 TAIL_LINES = 40
 _STATE = "cmd_child_to_router:state:"
