@@ -243,5 +243,7 @@ def test_of_several_servers_one_has_to_be_named(serve: Callable[..., Served]) ->
 
 def test_an_idle_server_gives_its_memory_back_and_wakes(serve: Callable[..., Served]) -> None:
     served = serve("--sleep-idle-seconds", "1")
-    wait_for(lambda: "entering sleeping state" in served.sandbox.run("logs", "-n", 100).out, "does not sleep")
+    wait_for(lambda: served.record["sleeping"], "does not sleep")
+    assert "sleeping" in served.sandbox.run("ps").out
     assert ask(served.url).status_code == 200
+    assert "leaves memory until the next one" in served.sandbox.run("logs", "-n", 100).out

@@ -180,6 +180,12 @@ def test_warnings_are_told_once_it_is_ready(bench: Bench) -> None:
     assert bench.told.lines == ["llama-server: srv  init: odd"] * 2
 
 
+def test_a_model_that_sleeps_and_wakes(bench: Bench) -> None:
+    bench.run([READY, StateChange(state="sleeping"), LoadProgress(value=1.0), READY, READY, signal.SIGTERM])
+    assert [(record.ready, record.sleeping) for record in bench.told.records] == [(True, False)] * 2
+    assert bench.told.lines == ["no request for a while: the model leaves memory until the next one"]
+
+
 def test_one_that_somebody_else_ended_is_not_started_again(bench: Bench) -> None:
     assert bench.run([READY, Ended(returncode=0)]) == 0
     assert len(bench.children) == 1

@@ -28,7 +28,7 @@ def print_servers(servers: Sequence[ServerRecord]) -> None:
         table.add_row(
             str(record.port),
             record.file,
-            "ready" if record.ready else "loading",
+            "sleeping" if record.sleeping else "ready" if record.ready else "loading",
             duration((now - datetime.fromisoformat(record.started_at)).total_seconds()),
             str(record.n_parallel),
             str(record.n_ctx),

@@ -49,6 +49,12 @@ Replace = Annotated[
         "--replace", help="Stop the server that holds the port, if this plan fits then.", rich_help_panel=_SERVER
     ),
 ]
+Direct = Annotated[
+    bool,
+    typer.Option(
+        "--direct", help="Let clients talk to llama-server itself: no repairs, no limits.", rich_help_panel=_SERVER
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print the command and start nothing.", rich_help_panel=_SERVER)
 ]
@@ -95,6 +101,7 @@ def serve(
     open_page: OpenPage = False,
     detach: Detach = False,
     replace: Replace = False,
+    direct: Direct = False,
     dry_run: DryRun = False,
     yes: options.Yes = None,
     json: options.Json = False,
@@ -118,6 +125,7 @@ def serve(
         open_page=open_page,
         detach=detach,
         replace=replace,
+        direct=direct,
         dry_run=dry_run,
         as_json=json,
     )

@@ -42,6 +42,7 @@ def run_serve(
     open_page: bool,
     detach: bool,
     replace: bool,
+    direct: bool,
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -69,6 +70,8 @@ def run_serve(
     _check_port(settings)
     key = key_for(settings.host, settings.port, key_file=settings.api_key_file, environ=os.environ, state_dir=state_dir)
     options = _options(settings, extra, key, ui_path)
+    if not direct:
+        options = changed(options, server_port=ports.loopback_port())
     model = local.first.absolute()
     job = Job(
         command=server_command(plan, model, options, program=str(program)),
@@ -213,6 +216,7 @@ def _record(plan: Plan, options: ServeOptions, model: Path, state_dir: Path, *, 
         pid_started_s=0.0,
         host=options.host,
         port=options.port,
+        server_port=options.server_port,
         model=model_names(plan)[0],
         file=plan.file.name if plan.file.repo else str(model),
         n_ctx=n_ctx_seq(params),

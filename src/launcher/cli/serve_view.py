@@ -36,6 +36,7 @@ class ServeSink:
         self._task = self._progress.add_task("", total=1.0)
         self._told = 0.0
         self._bar = False
+        self._shown = False
         self._present = present
 
     def __enter__(self) -> Self:
@@ -47,7 +48,11 @@ class ServeSink:
         self._progress.stop()
 
     def progress(self, value: float) -> None:
-        """Move the bar; begin it again where the server starts again."""
+        """Move the bar, which ends where all is loaded and begins again where the model is loaded again."""
+        if value >= 1.0:
+            self._end_bar()
+            say("loaded; warming up")
+            return
         if not self._bar:
             self._bar, self._told = True, 0.0
             self._progress.start()
@@ -56,16 +61,22 @@ class ServeSink:
             self._told = value
             say(f"loading {value:.0%}")
 
+    def _end_bar(self) -> None:
+        self._progress.stop()
+        self._bar = False
+
     def say(self, text: str) -> None:
         """A line."""
         self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def ready(self, record: ServerRecord) -> None:
-        """The bar ends, the address is shown."""
-        self._progress.stop()
-        self._bar = False
-        if not record.detached:
+        """The bar ends, the address is shown; of a server that is back after a crash or a sleep, that it is."""
+        self._end_bar()
+        if self._shown:
+            say(f"{record.model} is ready again")
+        elif not record.detached:
             print_served(record, background=False)
+        self._shown = True
         # A server that is back after a crash has its page open already.
         present, self._present = self._present, None
         if present is not None:

@@ -85,6 +85,8 @@ class ServeOptions:
 
     host: str = DEFAULT_HOST
     port: int = DEFAULT_PORT
+    server_port: int | None = None
+    """Loopback port of llama-server where a shield listens on `host` and `port`; None: it listens there itself."""
     key_file: Path | None = None
     """File of API keys, one a line; None: no key is asked for."""
     cors_origins: str | None = None
@@ -166,8 +168,8 @@ def server_command(plan: Plan, model: Path, options: ServeOptions, *, program: s
         *("--ctx-checkpoints", str(budget.n_checkpoints)),
         *("--cache-ram", str(budget.cache_ram_mib)),
         *("--alias", ",".join(model_names(plan))),
-        *("--host", options.host),
-        *("--port", str(options.port)),
+        *("--host", options.host if options.server_port is None else DEFAULT_HOST),
+        *("--port", str(options.server_port or options.port)),
         # A page of another origin may read nothing; llama-server's default lets every page read everything.
         *("--cors-origins", origins or f"http://{options.host}:{options.port}"),
         "--no-cors-credentials",

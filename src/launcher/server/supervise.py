@@ -150,6 +150,7 @@ class _Supervisor:
         self._job, self._record, self._sink = job, record, sink
         self._spawn, self._world = spawn, world
         self._crashes = 0
+        self._held: list[str] = []
 
     def run(self) -> int:
         """Start, watch, start again."""
@@ -185,15 +186,13 @@ class _Supervisor:
 
     def _watch(self, child: Child) -> Ended | _Stop:
         """Until the child ends, or a signal ends both."""
-        ready = False
-        held: list[str] = []
+        self._held = []
         alive = self._world.clock()
-        self._update(server_pid=child.pid, ready=False)
+        self._update(server_pid=child.pid, ready=False, sleeping=False)
         while True:
+            left = None if self._record.ready else max(0.0, alive + STALL_S - self._world.clock())
             try:
-                event = self._world.events.get(
-                    timeout=None if ready else max(0.0, alive + STALL_S - self._world.clock())
-                )
+                event = self._world.events.get(timeout=left)
             except queue.Empty:
                 raise self._failure(child, f"llama-server shows no sign of life for {STALL_S:.0f} s") from None
             alive = self._world.clock()
@@ -201,22 +200,29 @@ class _Supervisor:
                 child.stop()
                 return event
             if isinstance(event, Ended):
-                self._update(server_pid=None, ready=False)
-                if not ready and self._crashes == 0 and event.returncode != 0:
+                if not self._record.ready and self._crashes == 0 and event.returncode != 0:
                     raise self._failure(child, f"llama-server {_how(event)} before it was ready")
+                self._update(server_pid=None, ready=False, sleeping=False)
                 return event
-            if isinstance(event, LoadProgress):
-                self._sink.progress(event.value)
-            elif isinstance(event, Warned):
-                held.append(f"llama-server: {message_of(event.text)}")
-            elif isinstance(event, StateChange) and event.state == "ready" and not ready:
-                ready = True
-                self._update(ready=True)
-                self._sink.ready(self._record)
-            # While it loads they wait: where it fails, the error shows them.
-            for text in held if ready else ():
+            self._tell(event)
+
+    def _tell(self, event: LoadProgress | StateChange | Warned) -> None:
+        """What the child says, to whoever watches."""
+        if isinstance(event, LoadProgress):
+            self._sink.progress(event.value)
+        elif isinstance(event, Warned):
+            self._held.append(f"llama-server: {message_of(event.text)}")
+        elif event.state == "sleeping":
+            self._update(sleeping=True)
+            self._say("no request for a while: the model leaves memory until the next one")
+        elif event.state == "ready" and (self._record.sleeping or not self._record.ready):
+            self._update(ready=True, sleeping=False)
+            self._sink.ready(self._record)
+        # Warnings wait while it loads: where it fails, the error shows them.
+        if self._record.ready:
+            for text in self._held:
                 self._sink.say(text)
-            held = [] if ready else held
+            self._held = []
 
     def _update(self, **changes: object) -> None:
         self._record = replace(self._record, **changes)  # type: ignore[arg-type]

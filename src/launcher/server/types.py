@@ -58,6 +58,8 @@ class ServerRecord:
     """What the plan takes, by device and `CPU`."""
     detached: bool = False
     ready: bool = False
+    sleeping: bool = False
+    """Whether the model has left memory until the next request."""
 
     @property
     def url(self) -> str:
