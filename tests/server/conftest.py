@@ -15,6 +15,7 @@ import pytest
 
 from launcher.demo import demo_model_path
 from tests.cli.sandbox import Done, Sandbox, free_port
+from tests.server.clients import serving
 from tests.server.waiting import gone, wait_for
 
 
@@ -67,3 +68,10 @@ def serve(sandbox: Sandbox) -> Iterator[Callable[..., Served]]:
 def served(serve: Callable[..., Served]) -> Served:
     """One server with nothing special."""
     return serve()
+
+
+@pytest.fixture(scope="session")
+def demo_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One server for everything that only asks, and leaves it as it was."""
+    with serving(tmp_path_factory.mktemp("clients")) as url:
+        yield url
