@@ -14,6 +14,7 @@ from launcher.cli.plan import plan
 from launcher.cli.ps import ps
 from launcher.cli.pull import pull
 from launcher.cli.serve import serve
+from launcher.cli.service import service_app
 from launcher.cli.stop import stop
 from launcher.cli.top import top
 from launcher.cli.version import print_version
@@ -55,6 +56,7 @@ app.command()(top)
 app.command()(connect)
 app.command()(launch)
 app.add_typer(config_app, name="config")
+app.add_typer(service_app, name="service")
 
 
 def main() -> None:
