@@ -43,7 +43,7 @@ def connect(
     client = find(name)
     if write and not client.files:
         raise UsageError(f"{client.title} has no settings file to merge into", hint=f"gpt-oss connect {client.name}")
-    target = connect_target(port=port, url=url, model=model, command=f"gpt-oss connect {client.name}")
+    target = connect_target(port=port, url=url, model=model, command=f"connect {client.name}")
     if write:
         connect_view.write_settings(client, target, as_json=json)
     else:

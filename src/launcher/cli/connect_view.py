@@ -55,7 +55,10 @@ def show_snippets(client: Client, target: Target, *, as_json: bool) -> None:
         print_json({"client": client.name, "endpoint": target.endpoint, "snippets": rows, "notes": talk})
         return
     for item in texts:
-        if item.file:
+        if item.file and len(texts) > 1:
+            # As head and tail part files: what is piped must not run into one.
+            sys.stdout.write(f"==> {_short(where(item.file))} <==\n")
+        elif item.file:
             say(f"for {_short(where(item.file))}:")
         sys.stdout.write(item.text)
         sys.stdout.flush()

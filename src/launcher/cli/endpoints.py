@@ -1,17 +1,18 @@
-"""Which server a command is for: the one that runs, the one of a port, or one at a URL."""
+"""What clients are pointed at: a server that runs here, the one that would, or one at a URL."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from urllib.parse import urlsplit
 
 from launcher.cli.output import say
+from launcher.cli.servers import one_server
 from launcher.clients.types import KEY_ENV, Target
-from launcher.errors import LauncherError, UsageError
+from launcher.errors import UsageError
 from launcher.paths import folders
-from launcher.server import registry
+from launcher.server.registry import running
 from launcher.server.types import DEFAULT_HOST, DEFAULT_PORT, Endpoint, ServerRecord
 
 _DEFAULT_MODEL = "gpt-oss-20b"
@@ -19,22 +20,13 @@ _TRAINED_N_CTX = 131_072
 """What both models were trained for: the best guess for a server that cannot be asked."""
 
 
-def choose(records: Sequence[ServerRecord], port: int | None, command: str) -> ServerRecord | None:
-    """The server that is meant; None where none runs, or none at that port.
+def running_target(port: int | None, command: str) -> Target:
+    """The server that runs. `command` is the part after `gpt-oss` of what was typed.
 
     Raises:
-        UsageError: several run, and none was named.
+        UsageError: none runs, or several and no port was named.
     """
-    if port is not None:
-        return next((record for record in records if record.port == port), None)
-    if len(records) > 1:
-        narrowed = f"{command} --port {records[0].port}"
-        raise UsageError(
-            f"{len(records)} servers run: say which with --port",
-            hint=narrowed,
-            details=tuple(f"--port {record.port}  {record.model}" for record in records),
-        )
-    return records[0] if records else None
+    return _target_of(one_server(port, command))
 
 
 def connect_target(
@@ -43,47 +35,38 @@ def connect_target(
     """What clients are to be pointed at, whether it runs or not; says so where it does not.
 
     Raises:
-        UsageError: it is not clear which server is meant, or the URL is none.
+        UsageError: several servers run and no port was named, or the URL is none.
     """
     if url is not None:
-        if port is not None:
-            without = f"{command} --port {port}"
-            raise UsageError("give --url or --port, not both", hint=without)
-        keyed = bool(environ.get(KEY_ENV))
-        endpoint = Endpoint(url=base_url(url), model=_DEFAULT_MODEL, n_ctx=_TRAINED_N_CTX)
-        say(f"a context of {endpoint.n_ctx} tokens is assumed; the key is {KEY_ENV}, if that is set")
+        target = _elsewhere(url, port, command, keyed=bool(environ.get(KEY_ENV)))
     else:
-        record = choose(registry.running(folders(environ).state), port, command)
-        if record is None:
-            host = f"http://{DEFAULT_HOST}:{port or DEFAULT_PORT}"
-            endpoint, keyed = Endpoint(url=host, model=_DEFAULT_MODEL, n_ctx=_TRAINED_N_CTX), False
-            say(f"no server runs{f' at port {port}' if port else ''}: this is for {host}; start it with: gpt-oss serve")
-        else:
-            endpoint, keyed = record.endpoint, record.key_file is not None
-            if not record.ready:
-                say(f"the server at {endpoint.url} is still loading its model")
-    return Target(endpoint=replace(endpoint, model=model_name(model) or endpoint.model), keyed=keyed)
+        ports = {record.port for record in running(folders().state)}
+        runs = port in ports if port is not None else bool(ports)
+        target = running_target(port, command) if runs else _default(port)
+    name = f"gpt-oss-{model}" if model in {"20b", "120b"} else model
+    return replace(target, endpoint=replace(target.endpoint, model=name or target.endpoint.model))
 
 
-def running_target(port: int | None, command: str) -> Target:
-    """The server that runs.
-
-    Raises:
-        UsageError: several run, and none was named.
-        LauncherError: none does.
-    """
-    record = choose(registry.running(folders().state), port, command)
-    if record is None:
-        raise LauncherError(
-            f"no server runs{f' at port {port}' if port else ''}",
-            hint=f"gpt-oss serve --detach --port {port}" if port else "gpt-oss serve --detach",
-        )
+def _target_of(record: ServerRecord) -> Target:
+    if not record.ready:
+        say(f"the server at {record.url} is still loading its model")
     return Target(endpoint=record.endpoint, keyed=record.key_file is not None)
 
 
-def model_name(given: str | None) -> str | None:
-    """What servers call a model: `20b` is short for `gpt-oss-20b`."""
-    return f"gpt-oss-{given}" if given in {"20b", "120b"} else given
+def _default(port: int | None) -> Target:
+    url = f"http://{DEFAULT_HOST}:{port or DEFAULT_PORT}"
+    start = "gpt-oss serve" if port is None else f"gpt-oss serve --port {port}"
+    say(f"no server runs{'' if port is None else f' on port {port}'}: this is for {url}; start it with: {start}")
+    return Target(endpoint=Endpoint(url=url, model=_DEFAULT_MODEL, n_ctx=_TRAINED_N_CTX), keyed=False)
+
+
+def _elsewhere(url: str, port: int | None, command: str, *, keyed: bool) -> Target:
+    if port is not None:
+        retype = f"gpt-oss {command} --port {port}"
+        raise UsageError("give --url or --port, not both", hint=retype)
+    endpoint = Endpoint(url=base_url(url), model=_DEFAULT_MODEL, n_ctx=_TRAINED_N_CTX)
+    say(f"a context of {endpoint.n_ctx} tokens is assumed, and {f'the key in {KEY_ENV}' if keyed else 'no key'}")
+    return Target(endpoint=endpoint, keyed=keyed)
 
 
 def base_url(given: str) -> str:

@@ -35,7 +35,7 @@ def launch(
     from launcher.clients.start import command_line, start
 
     client = find(name)
-    target = running_target(port, f"gpt-oss launch {client.name}")
+    target = running_target(port, f"launch {client.name}")
     built = build(client, target, args or [])
     if dry_run:
         typer.echo(command_line(built, keyed=target.keyed))

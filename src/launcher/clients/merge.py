@@ -126,6 +126,8 @@ def _merge_toml(text: str, patch: Patch) -> str:
     try:
         if not _apply(document, patch, _toml_value):
             return text
+    except CannotMergeError:
+        raise
     except (TOMLKitError, ValueError) as error:
         raise CannotMergeError("its layout cannot be kept") from error
     return tomlkit.dumps(document).rstrip("\n") + "\n"

@@ -51,10 +51,11 @@ def start(
         raise UsageError(f"{client.title} is not installed: no {launch.program} on PATH", hint=client.install)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    if hasattr(signal, "SIGPIPE"):
-        # Python ignores it, and what is ignored stays so in the program that follows.
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    # Python ignores SIGPIPE, and what is ignored stays so in the program that follows.
+    ignored = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         execute(path, [launch.program, *launch.args], environment(launch, environ, key))
     except OSError as error:
         raise LauncherError(f"cannot run {path}: {error.strerror or error}", hint=f"ls -l {path}") from error
+    finally:
+        signal.signal(signal.SIGPIPE, ignored)
