@@ -21,7 +21,7 @@ from launcher.cli.app import app
 
 TIMEOUT_S = 60
 """Of one command. The slowest takes two seconds on an idle core; the rest is for a machine that does other things."""
-_TOOLS = frozenset({"hf", "ls", "unset", "uv"})
+_TOOLS = frozenset({"hf", "ls", "npm", "unset", "uv"})
 """First words of hints that are commands of others."""
 _ASSIGNMENT = re.compile(r"[A-Z_]+=")
 
