@@ -25,6 +25,7 @@ PURE = (
     *("engines.types", "engines.params", "engines.prefix", "engines.harmony"),
     "chat.conversation",
     *("clients.types", "clients.known", "clients.configs", "clients.merge", "clients.snippets", "clients.launches"),
+    "clients.yaml_comments",
     *("server.types", "server.command", "server.metrics", "server.service"),
 )
 IMPURE = frozenset(

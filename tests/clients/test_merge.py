@@ -69,6 +69,7 @@ def test_toml_keeps_comments_order_and_other_providers() -> None:
     assert table["model"] == "gpt-5"
     assert table["tui"] == {"notifications": True}
     assert set(table["model_providers"]) == {"other", "gpt-oss"}
+    assert merged.startswith(CODEX), "a new table comes between no other and its heading"
     assert "\n\n[model_providers.gpt-oss]\n" in merged
 
 
@@ -132,6 +133,29 @@ def test_yaml_keeps_comments_and_adds_to_the_list() -> None:
     assert (data["name"], data["version"]) == ("Mine", "0.0.1"), "what a file says of itself stays"
     assert [model["name"] for model in data["models"]] == ["Small", "gpt-oss-20b (local)"]
     assert data["rules"] == ["be brief"]
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        "  - name: A\n    model: x # beside\n",
+        "  - name: A\n    roles:\n      - chat\n      # - edit\n",
+        "  - name: A\n    x: {a: 1}\n",
+        "  - name: A\n    x: |\n      text\n",
+        "  - name: gpt-oss-20b (local)\n    model: gpt-oss-20b # beside\n    # inside\n",
+        "  - A\n",
+    ],
+)
+def test_yaml_keeps_a_heading_with_what_it_heads(item: str) -> None:
+    """Keeps out: what is new in a list comes after the comment that heads the next part of the file."""
+    text = f"name: a\nversion: 1.0.0\nschema: v1\nmodels:\n{item}\n# Rules\n# of mine\nrules:\n  - b # c\n"
+    merged = merge(text, patch_of("continue"))
+    assert [line for line in merged.splitlines() if "#" in line] == [line for line in text.splitlines() if "#" in line]
+    before, heading, after = merged.partition("# Rules\n# of mine\nrules:\n")
+    assert heading
+    assert "apiBase: " in before
+    assert after == "  - b # c\n"
+    assert merge(merged, patch_of("continue")) == merged
 
 
 def test_yaml_knows_its_model_again_and_keeps_what_was_added_to_it() -> None:

@@ -5,6 +5,7 @@ What the file says already stays, comments and order included; a text that needs
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
@@ -20,6 +21,7 @@ from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import InlineTable
 
 from launcher.clients.types import Format, Patch
+from launcher.clients.yaml_comments import attach, detach
 
 _WIDE = 1_000_000  # ruamel breaks lines beyond its width, also those that it only passes on
 
@@ -119,15 +121,20 @@ def _is_jsonc(text: str) -> bool:
 
 def _merge_toml(text: str, patch: Patch) -> str:
     try:
-        tomllib.loads(text)
+        expected = tomllib.loads(text)
         document = tomlkit.parse(text)
     except (TOMLKitError, ValueError) as error:
         raise UnreadableError(str(error)) from error
+    if not _apply(expected, patch, _without_none):
+        return text
+    if text.strip():
+        # A table that is new goes to the end, where it cannot come between another and the comment above it.
+        appended = text.rstrip("\n") + "\n\n" + _merge_toml("", patch)
+        with contextlib.suppress(tomllib.TOMLDecodeError):
+            if tomllib.loads(appended) == expected:
+                return appended
     try:
-        if not _apply(document, patch, _toml_value):
-            return text
-    except CannotMergeError:
-        raise
+        _apply(document, patch, _toml_value)
     except (TOMLKitError, ValueError) as error:
         raise CannotMergeError("its layout cannot be kept") from error
     return tomlkit.dumps(document).rstrip("\n") + "\n"
@@ -168,7 +175,12 @@ def _merge_yaml(text: str, patch: Patch) -> str:
         yaml.explicit_start = False
         comments = text if not text or text.endswith("\n") else text + "\n"
         return comments + _yaml_text(yaml, _yaml_value(_fresh(patch)))
-    return _yaml_text(yaml, data) if _apply(data, patch, _yaml_value) else text
+    below = {key: detach(value) for key, value in data.items()} if isinstance(data, CommentedMap) else {}
+    if not _apply(data, patch, _yaml_value):
+        return text
+    for key, comments in below.items():
+        attach(data.get(key), comments)
+    return _yaml_text(yaml, data)
 
 
 def _yaml_text(yaml: YAML, data: Any) -> str:
