@@ -241,6 +241,12 @@ def test_usage_counts_every_choice(client: openai.OpenAI) -> None:
     assert tokens(ask(client, CAPITAL, n=2).usage) == (n_prompt, 2 * n_predicted)
 
 
+@faulty("usage is streamed once for each choice, the first time amid the stream")
+def test_usage_is_streamed_once_and_last(client: openai.OpenAI) -> None:
+    chunks = stream(client, CAPITAL, n=2, stream_options={"include_usage": True})
+    assert [i for i, chunk in enumerate(chunks) if chunk.usage is not None] == [len(chunks) - 1]
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("n", 9), ("temperature", "hot"), ("response_format", {"type": "xml"}), ("tool_choice", "now")]
 )

@@ -214,6 +214,12 @@ def test_an_answer_is_cut_at_its_length(client: openai.OpenAI, streamed: bool) -
     assert (kind, THOUGHT.startswith(text)) == ("reasoning", True)
 
 
+@faulty("a header that is cut off comes out as text, <|channel|> and all")
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_an_answer_cut_within_its_first_header_says_nothing(client: openai.OpenAI, limit: int) -> None:
+    assert ask(client, CAPITAL, max_output_tokens=limit).output_text == ""
+
+
 @faulty("a response that is cut off says that it is completed")
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_response_that_is_cut_is_incomplete(client: openai.OpenAI, streamed: bool) -> None:
