@@ -44,6 +44,16 @@ def _value(api: Api | None, error: ShieldError) -> Json:
     }
 
 
+def split_at_failure(events: bytes) -> tuple[bytes, bool]:
+    """Give the events before the one that says that the parser gave up, and whether there is such a one."""
+    at = 0
+    for block in events.split(b"\n\n"):
+        if is_parser_failure(block):
+            return events[:at], True
+        at += len(block) + 2
+    return events, False
+
+
 def is_parser_failure(data: bytes) -> bool:
     """Whether this is one event, or one document, that says that the parser gave the turn up.
 

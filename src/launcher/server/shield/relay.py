@@ -6,58 +6,57 @@ import asyncio
 import json
 from typing import Any
 
-from aiohttp import ClientConnectionError, ClientError, ClientResponse, ClientSession, hdrs, web
+from aiohttp import ClientError, ClientSession, hdrs, web
 from yarl import URL
 
-from launcher.server.shield import errors
+from launcher.server.shield import errors, http1
 from launcher.server.shield.chat import ChatTurn
+from launcher.server.shield.http1 import Head
 from launcher.server.shield.messages import MessagesTurn
 from launcher.server.shield.repair import Repair
 from launcher.server.shield.requests import check
 from launcher.server.shield.responses import ResponsesTurn
+from launcher.server.shield.transcript import Transcript
 from launcher.server.shield.turn import Turn
 from launcher.server.shield.types import API_OF_PATH, Api, Json, ShieldConfig, ShieldError
+from launcher.server.shield.upstream import Upstream, UpstreamGoneError
 
-_HOP_BY_HOP = frozenset(
-    {
-        *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "trailers"),
-        *("transfer-encoding", "upgrade", "proxy-connection"),
-    }
-)
 _KEYS = ("Authorization", "X-Api-Key")
-_NOT_AUTOMATIC = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.USER_AGENT, hdrs.CONTENT_TYPE)
-_TRANSCRIPT_BYTES = 1 << 18
-"""Of what was sent as it was; more is read into the turn, which is a hundredth of it."""
-_EVENT_END = b"\n\n"
+_POLL_S = 0.05  # how often a slow client is looked at; only while it is slow
 
 
 class Relay:
     """Passes requests on."""
 
     def __init__(self, config: ShieldConfig, session: ClientSession) -> None:
-        """Pass requests on to `config.upstream_url` by this session."""
+        """Pass requests on to `config.upstream_url`; `session` is for asking again."""
         self._config = config
         self._session = session
+        url = URL(config.upstream_url)
+        self._host, self._port = url.host or "127.0.0.1", url.port or 80
         self._n_queued = 0
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         posted = request.method == hdrs.METH_POST
         api = API_OF_PATH.get(request.path) if posted else None
-        limit = self._config.max_queued
         try:
             if not posted:  # health, models and metrics cost nothing, and are asked for most when it is busy
                 return await self._pass(request, None, await self._body(request))
-            if limit is not None and self._n_queued >= limit:
-                raise ShieldError(f"{limit} requests wait already; come back later", status=503, kind="overloaded")  # noqa: TRY301 - answered like every other refusal
-            self._n_queued += 1
+            self._enter()
             try:
                 body = await self._body(request)
                 return await self._pass(request, api, check(api, body) if api is not None else body)
             finally:
                 self._n_queued -= 1
         except ShieldError as error:
-            return self._error(api, error)
+            return _error(api, error)
+
+    def _enter(self) -> None:
+        limit = self._config.max_queued
+        if limit is not None and self._n_queued >= limit:
+            raise ShieldError(f"{limit} requests wait already; come back later", status=503, kind="overloaded")
+        self._n_queued += 1
 
     async def _body(self, request: web.BaseRequest) -> bytes:
         """Read the request's body, if it is not too long and arrives in time."""
@@ -81,156 +80,149 @@ class Relay:
         return b"".join(chunks)
 
     async def _pass(self, request: web.BaseRequest, api: Api | None, body: bytes) -> web.StreamResponse:
-        headers = {
-            key: value
-            for key, value in request.headers.items()
-            if key.lower() not in _HOP_BY_HOP and key not in (hdrs.CONTENT_LENGTH, hdrs.EXPECT)
-        }
-        if api is not None:
-            headers.pop(hdrs.ACCEPT_ENCODING, None)  # what is compressed cannot be watched
+        path = request.raw_path
+        asked = http1.request(request.method, path, request.raw_headers, body, plain=api is not None)
         try:
-            async with self._session.request(
-                request.method,
-                URL(self._config.upstream_url + request.raw_path, encoded=True),
-                headers=headers,
-                data=body or None,
-                allow_redirects=False,
-                skip_auto_headers=_NOT_AUTOMATIC,
-            ) as upstream:
-                if upstream.content_type == "text/event-stream":
-                    return await self._stream(request, api, body, upstream)
-                return await self._document(request, api, body, upstream)
-        except ClientConnectionError as error:
+            async with asyncio.timeout(self._config.connect_timeout_s):
+                _, upstream = await asyncio.get_running_loop().create_connection(Upstream, self._host, self._port)
+        except OSError:  # a TimeoutError too
+            raise ShieldError(
+                "the model is being loaded; come back in a moment", status=503, kind="unavailable_error"
+            ) from None
+        try:
+            upstream.send(asked)
+            head = await upstream.head
+            if head.is_event_stream:
+                return await self._stream(request, api, body, head, upstream)
+            data = b"" if request.method == hdrs.METH_HEAD else await upstream.document()
+            return await self._document(request, api, body, head, data)
+        except UpstreamGoneError as error:
             raise _gone(error) from None
-        except ClientError as error:
-            raise ShieldError(f"llama-server did not answer: {error}", status=502) from None
+        finally:
+            upstream.close()
 
     async def _document(
-        self, request: web.BaseRequest, api: Api | None, body: bytes, upstream: ClientResponse
+        self, request: web.BaseRequest, api: Api | None, body: bytes, head: Head, data: bytes
     ) -> web.StreamResponse:
-        data = await upstream.read()
-        if api is not None and upstream.status == 500 and errors.is_parser_failure(data):
+        if api is not None and head.status == 500 and errors.is_parser_failure(data):
             asked: Json = json.loads(body)
             turn = _turn(api, asked)
             if asked.get("stream"):
-                response = await self._open(request, upstream, status=200, kind="text/event-stream")
+                response = await self._open(request, head, status=200, kind="text/event-stream")
                 return await self._mend(request, response, api, asked, turn)
             repair = self._repair(request)
-            async for _event in repair.go_on(api, asked, turn):
-                pass
+            try:
+                async for _event in repair.go_on(api, asked, turn):
+                    pass
+            except ClientError as error:
+                raise _gone(error) from None
             data = json.dumps(turn.document(repair.finish, repair.usage), ensure_ascii=False).encode()
-            return web.Response(body=data, headers=_kept(upstream))
-        response = web.Response(status=upstream.status, reason=upstream.reason, headers=_kept(upstream), body=data)
-        if request.method == hdrs.METH_HEAD and hdrs.CONTENT_LENGTH in upstream.headers:
-            response.headers[hdrs.CONTENT_LENGTH] = upstream.headers[hdrs.CONTENT_LENGTH]
+            return web.Response(body=data, headers=_kept(head))
+        response = web.Response(status=head.status, reason=head.reason, headers=_kept(head), body=data)
+        length = head.get("content-length")
+        if request.method == hdrs.METH_HEAD and length is not None:
+            response.headers[hdrs.CONTENT_LENGTH] = length
         return response
 
     async def _stream(
-        self, request: web.BaseRequest, api: Api | None, body: bytes, upstream: ClientResponse
+        self, request: web.BaseRequest, api: Api | None, body: bytes, head: Head, upstream: Upstream
     ) -> web.StreamResponse:
-        """Pass events on as they come, looking at nothing but whether the parser gave up."""
-        response = await self._open(request, upstream, status=upstream.status)
-        turn: Turn | None = None
-        sent: list[bytes] = []
-        n_sent, held = 0, b""
-        stall = self._config.stall_timeout_s
+        """Join the two connections, and wait until it has ended."""
+        response = await self._open(request, head, status=head.status)
+        client = request.transport
+        if client is None:
+            raise ConnectionResetError("the client is gone")
+        transcript = Transcript(lambda: _turn(api or "chat", json.loads(body)))
+        keep = transcript.keep if api is not None else bytes
+        upstream.join(client, keep, chunked=request.version >= (1, 1), watched=api is not None)
         try:
-            async for chunk in upstream.content.iter_any():
-                data = held + chunk if held else chunk
-                held = b""
-                if not data.endswith(_EVENT_END):
-                    data, mark, held = data.rpartition(_EVENT_END)
-                    data += mark
-                if api is not None:
-                    if errors.PARSER_FAILURE in data:
-                        before, failed = _split(data)
-                        if failed:
-                            asked = json.loads(body)
-                            turn = turn or _turn(api, asked)
-                            turn.read_all(b"".join(sent) + before)
-                            await _write(response, before, stall)
-                            upstream.close()
-                            return await self._mend(request, response, api, asked, turn)
-                    sent.append(data)
-                    n_sent += len(data)
-                    if n_sent > _TRANSCRIPT_BYTES:
-                        turn = turn or _turn(api, json.loads(body))
-                        turn.read_all(b"".join(sent))
-                        sent, n_sent = [], 0
-                if data:
-                    await _write(response, data, stall)
-            await _write(response, held, stall)
-        except ClientError as error:
-            await _write(response, errors.event(api, _gone(error)), stall)
+            good = await self._ended(upstream)
+        except UpstreamGoneError as error:
+            await self._write(response, errors.event(api, _gone(error)))
+            good = True
+        if not good and api is not None:
+            upstream.close()
+            return await self._mend(request, response, api, json.loads(body), transcript.turn())
         await response.write_eof()
         return response
+
+    async def _ended(self, upstream: Upstream) -> bool:
+        """Wait until a stream has ended, and hold it up while its client is slow.
+
+        Raises:
+            ConnectionResetError: the client has taken nothing for too long.
+        """
+        full = asyncio.ensure_future(upstream.full.wait())
+        try:
+            while True:
+                await asyncio.wait((upstream.done, full), return_when=asyncio.FIRST_COMPLETED)
+                if upstream.done.done():
+                    return upstream.done.result()
+                try:
+                    async with asyncio.timeout(self._config.stall_timeout_s):
+                        while not upstream.has_room():  # noqa: ASYNC110 - a transport of aiohttp's tells nobody else
+                            await asyncio.sleep(_POLL_S)
+                except TimeoutError:
+                    raise ConnectionResetError("the client takes nothing") from None
+                upstream.resume()
+                full = asyncio.ensure_future(upstream.full.wait())
+        finally:
+            full.cancel()
 
     async def _mend(
         self, request: web.BaseRequest, response: web.StreamResponse, api: Api, asked: Json, turn: Turn
     ) -> web.StreamResponse:
         """Finish a stream that began."""
-        stall = self._config.stall_timeout_s
         repair = self._repair(request)
         try:
-            await _write(response, turn.begin(), stall)
+            await self._write(response, turn.begin())
             async for event in repair.go_on(api, asked, turn):
-                await _write(response, event, stall)
-            await _write(response, turn.end(repair.finish, repair.usage), stall)
+                await self._write(response, event)
+            await self._write(response, turn.end(repair.finish, repair.usage))
         except ShieldError as error:
-            await _write(response, errors.event(api, error), stall)
+            await self._write(response, errors.event(api, error))
         except ClientError as error:
-            await _write(response, errors.event(api, _gone(error)), stall)
+            await self._write(response, errors.event(api, _gone(error)))
         await response.write_eof()
         return response
+
+    async def _write(self, response: web.StreamResponse, data: bytes) -> None:
+        """Send to a client that may be slow but not stuck.
+
+        Raises:
+            ConnectionResetError: the client is gone, or has taken nothing for too long.
+        """
+        if not data:
+            return
+        try:
+            async with asyncio.timeout(self._config.stall_timeout_s):
+                await response.write(data)
+        except TimeoutError:
+            raise ConnectionResetError("the client takes nothing") from None
 
     def _repair(self, request: web.BaseRequest) -> Repair:
         keys = {key: request.headers[key] for key in _KEYS if key in request.headers}
         return Repair(self._session, self._config.upstream_url, keys)
 
     async def _open(
-        self, request: web.BaseRequest, upstream: ClientResponse, *, status: int, kind: str | None = None
+        self, request: web.BaseRequest, head: Head, *, status: int, kind: str | None = None
     ) -> web.StreamResponse:
-        response = web.StreamResponse(status=status, headers=_kept(upstream))
+        response = web.StreamResponse(status=status, headers=_kept(head))
         if kind is not None:
             response.headers[hdrs.CONTENT_TYPE] = kind
         await response.prepare(request)
         return response
 
-    @staticmethod
-    def _error(api: Api | None, error: ShieldError) -> web.Response:
-        response = web.Response(
-            status=error.status, body=errors.document(api, error), content_type="application/json", charset="utf-8"
-        )
-        if error.status in errors.RETRYABLE:
-            response.headers[hdrs.RETRY_AFTER] = str(errors.RETRY_AFTER_S)
-        if error.status in (408, 413):  # the rest of the request is not wanted
-            response.force_close()
-        return response
 
-
-async def _write(response: web.StreamResponse, data: bytes, stall_s: float) -> None:
-    """Send to the client, which may be slow but not stuck.
-
-    Raises:
-        ConnectionResetError: the client is gone, or has taken nothing for too long.
-    """
-    if not data:
-        return
-    try:
-        async with asyncio.timeout(stall_s):
-            await response.write(data)
-    except TimeoutError:
-        raise ConnectionResetError("the client takes nothing") from None
-
-
-def _split(data: bytes) -> tuple[bytes, bool]:
-    """Give the events before the one that says that the parser gave up, and whether there is such a one."""
-    at = 0
-    for block in data.split(_EVENT_END):
-        if errors.is_parser_failure(block):
-            return data[:at], True
-        at += len(block) + len(_EVENT_END)
-    return data, False
+def _error(api: Api | None, error: ShieldError) -> web.Response:
+    response = web.Response(
+        status=error.status, body=errors.document(api, error), content_type="application/json", charset="utf-8"
+    )
+    if error.status in errors.RETRYABLE:
+        response.headers[hdrs.RETRY_AFTER] = str(errors.RETRY_AFTER_S)
+    if error.status in (408, 413):  # the rest of the request is not wanted
+        response.force_close()
+    return response
 
 
 def _turn(api: Api, asked: Json) -> Turn:
@@ -241,13 +233,10 @@ def _turn(api: Api, asked: Json) -> Turn:
     return ResponsesTurn(model) if api == "responses" else MessagesTurn(model)
 
 
-def _kept(upstream: ClientResponse) -> list[tuple[str, str]]:
+def _kept(head: Head) -> list[tuple[str, str]]:
     """Headers that are about the answer, not about the connection or the length, which may change."""
-    return [
-        (key, value)
-        for key, value in upstream.headers.items()
-        if key.lower() not in _HOP_BY_HOP and key not in (hdrs.CONTENT_LENGTH, hdrs.CONTENT_TYPE)
-    ] + [(hdrs.CONTENT_TYPE, upstream.headers[hdrs.CONTENT_TYPE])] * (hdrs.CONTENT_TYPE in upstream.headers)
+    dropped = http1.HOP_BY_HOP | {b"content-length"}
+    return [(key, value) for key, value in head.headers if key.lower().encode() not in dropped]
 
 
 def _too_long(limit: int) -> ShieldError:
@@ -257,8 +246,8 @@ def _too_long(limit: int) -> ShieldError:
 
 
 def _gone(error: Exception) -> ShieldError:
-    from aiohttp import ClientConnectorError, ConnectionTimeoutError
+    from aiohttp import ClientConnectorError
 
-    if isinstance(error, (ClientConnectorError, ConnectionTimeoutError)):
+    if isinstance(error, ClientConnectorError):
         return ShieldError("the model is being loaded; come back in a moment", status=503, kind="unavailable_error")
     return ShieldError("llama-server went away while it answered", status=502)

@@ -13,10 +13,20 @@ from typing import Any
 from launcher.server.shield.types import Api, Json, ShieldError
 
 _WORDS: dict[Api, re.Pattern[bytes]] = {
-    "chat": re.compile(rb'"(?:tool_choice|functions|function_call|audio|web_search_options)"'),
-    "responses": re.compile(rb'"(?:tool_choice|text|n|n_cmpl|background|conversation|prompt|max_tool_calls)"'),
-    "messages": re.compile(rb'"tool_choice"'),
+    "chat": re.compile(
+        rb'"(?:tool_choice|functions|function_call|audio|web_search_options|top_logprobs|reasoning_effort)"'
+    ),
+    "responses": re.compile(
+        rb'"(?:tool_choice|text|n|n_cmpl|background|conversation|prompt|max_tool_calls|reasoning|role)"'
+    ),
+    "messages": re.compile(rb'"(?:tool_choice|output_config|thinking)"'),
 }
+_LOWEST = "low"
+"""Harmony has no effort below it. llama-server takes "none" for the model's default, which thinks more."""
+_EFFORTS = {"none": _LOWEST, "minimal": _LOWEST, "xhigh": "high", "max": "high"}
+"""What clients of other models say, in GPT OSS's words."""
+COMPLETIONS = frozenset({"/v1/completions", "/completions"})
+_COMPLETIONS_WORDS = re.compile(rb'"(?:echo|suffix|best_of)"')
 _INSTEAD = {
     "functions": "use tools",
     "function_call": "use tool_choice",
@@ -49,11 +59,72 @@ def check(api: Api, body: bytes) -> bytes:
             raise _refusal(name, f"{name} is not supported here; {instead}")
     if api == "responses":
         _check_responses(changed)
+    elif api == "messages":
+        _check_messages(changed)
+    else:
+        _check_chat(changed)
     _check_tool_choice(api, changed)
     return body if changed == value else json.dumps(changed, ensure_ascii=False).encode()
 
 
+def check_completions(body: bytes) -> None:
+    """Refuse what llama-server would ignore of a plain completion.
+
+    Raises:
+        ShieldError: a parameter, by name.
+    """
+    if _COMPLETIONS_WORDS.search(body) is None:
+        return
+    try:
+        value = json.loads(body)
+    except ValueError:
+        return
+    if not isinstance(value, dict):
+        return
+    for name, asked in (
+        ("echo", bool(value.get("echo"))),
+        ("suffix", bool(value.get("suffix"))),
+        ("best_of", value.get("best_of") not in (None, 1)),
+    ):
+        if asked:
+            raise _refusal(name, f"{name} is not supported here")
+
+
+def _check_chat(body: Json) -> None:
+    if body.get("logprobs") is True and body.get("top_logprobs") == 0:
+        body["top_logprobs"] = 1  # with 0, llama-server gives no logprobs at all
+    effort = body.get("reasoning_effort")
+    if effort in _EFFORTS:
+        body["reasoning_effort"] = _EFFORTS[effort]
+
+
+def _check_messages(body: Json) -> None:
+    thinking, config = body.get("thinking"), body.get("output_config")
+    if isinstance(thinking, dict) and thinking.get("type") == "disabled":
+        body["reasoning_effort"] = _LOWEST
+    if not isinstance(config, dict):
+        return
+    effort, form = config.get("effort"), config.get("format")
+    if isinstance(effort, str):
+        body["reasoning_effort"] = _EFFORTS.get(effort, effort)
+    if isinstance(form, dict):
+        if form.get("type") != "json_schema":
+            raise _refusal("output_config.format", f"output_config.format cannot be of the type {form.get('type')!r}")
+        body["response_format"] = {"type": "json_schema", "json_schema": {"schema": form.get("schema", {})}}
+
+
+def _with_type(item: Any) -> Any:
+    """A message of `input` in its short form: without the type, llama-server knows no assistant's."""
+    short = isinstance(item, dict) and "type" not in item and item.get("role") == "assistant"
+    return {"type": "message", **item} if short else item
+
+
 def _check_responses(body: Json) -> None:
+    given, reasoning = body.get("input"), body.get("reasoning")
+    if isinstance(given, list):
+        body["input"] = [_with_type(item) for item in given]
+    if isinstance(reasoning, dict) and reasoning.get("effort") in _EFFORTS:
+        body["reasoning"] = {**reasoning, "effort": _EFFORTS[reasoning["effort"]]}
     for name in ("n", "n_cmpl"):
         if isinstance(body.get(name), int) and body[name] > 1:
             raise _refusal(name, f"{name} must be 1: a response has one output")

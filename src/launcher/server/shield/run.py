@@ -75,7 +75,7 @@ async def open_shield(config: ShieldConfig) -> AsyncIterator[RunningShield]:
             except OSError as error:
                 raise UsageError(
                     f"{config.host}:{config.port} cannot be listened on: {error.strerror or error}",
-                    hint="gpt-oss serve --port PORT",
+                    hint=f"gpt-oss serve --port {config.port + 1}",
                 ) from None
             yield RunningShield(host=config.host, port=_port(runner))
         finally:
