@@ -252,7 +252,7 @@ def test_a_dry_run_prints_the_command_with_the_key_masked(sandbox: Sandbox) -> N
     done = sandbox.run("launch", "aider", "--dry-run", "--", "--message", "hi", env={"PATH": os.defpath})
     assert done.code == 0
     words = shlex.split(done.out)
-    assert words[:3] == ["env", "AIDER_OPENAI_API_KEY=****", "aider"]
+    assert words[:4] == ["env", "LITELLM_LOCAL_MODEL_COST_MAP=True", "AIDER_OPENAI_API_KEY=****", "aider"]
     assert words[-2:] == ["--message", "hi"]
     assert SECRET not in done.out + done.err
 

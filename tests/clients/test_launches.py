@@ -52,6 +52,7 @@ def test_codex_is_given_a_provider_on_its_command_line() -> None:
     assert table["model_providers"]["gpt-oss"]["env_key"] == "GPT_OSS_API_KEY"
     assert (table["model_provider"], table["model"]) == ("gpt-oss", "gpt-oss-20b")
     assert table["model_context_window"] == 65_536
+    assert table["analytics"] == {"enabled": False}, "it would report to OpenAI"
     assert "env_key" not in " ".join(built("codex").args)
 
 

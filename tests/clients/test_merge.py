@@ -106,6 +106,7 @@ def test_toml_sets_top_level_keys_before_tables() -> None:
         "model": "gpt-oss-20b",
         "model_provider": "gpt-oss",
         "model_context_window": 65_536,
+        "analytics": {"enabled": False},
         "tui": {"a": 1},
     }
 

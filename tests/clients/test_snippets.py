@@ -57,7 +57,12 @@ def test_codex_gets_a_provider_and_a_profile_in_a_file_of_its_own() -> None:
             }
         }
     }
-    assert profile == {"model_provider": "gpt-oss", "model": "gpt-oss-20b", "model_context_window": 65_536}
+    assert profile == {
+        "model_provider": "gpt-oss",
+        "model": "gpt-oss-20b",
+        "model_context_window": 65_536,
+        "analytics": {"enabled": False},
+    }
     keyed, _ = parsed("codex", keyed=True)
     assert keyed["model_providers"]["gpt-oss"]["env_key"] == "GPT_OSS_API_KEY"
 

@@ -42,6 +42,8 @@ def codex_profile(target: Target) -> dict[str, Any]:
         "model_provider": PROVIDER,
         "model": target.endpoint.model,
         "model_context_window": target.endpoint.n_ctx,
+        # It would tell OpenAI how it is used, also on a server of one's own.
+        "analytics": {"enabled": False},
     }
 
 

@@ -81,8 +81,12 @@ def _aider(target: Target, args: tuple[str, ...]) -> Launch:
         program="aider",
         # It would warn that it does not know the model's context and price.
         args=(*flags, "--no-show-model-warnings", *args),
-        # Without one it would send the key that the person has for OpenAI.
-        env={} if target.keyed else {"AIDER_OPENAI_API_KEY": NO_KEY},
+        env={
+            # Its library would fetch a list of prices at every start, and wait for it where there is no network.
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+            # Without a key it would send the one that the person has for OpenAI.
+            **({} if target.keyed else {"AIDER_OPENAI_API_KEY": NO_KEY}),
+        },
         key_envs=("AIDER_OPENAI_API_KEY",),
     )
 
