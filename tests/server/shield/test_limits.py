@@ -174,6 +174,7 @@ def test_a_killed_llama_server_is_told_to_everybody(mortal: Running) -> None:
             text = next(stream)
             mortal.process.kill()
             text += "".join(stream)
+        mortal.process.wait()  # its socket takes connections a moment longer
         _kind, data = list(events(text))[-1]
         assert json.loads(data)["error"]["code"] == 502
         for api in APIS:

@@ -45,6 +45,11 @@ class Head:
         return int(value) if value is not None and value.isdecimal() else None
 
 
+def chunk(data: bytes) -> bytes:
+    """Spell bytes, which are not none, as one chunk."""
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
 def read_head(data: bytes) -> Head:
     """Read a head without its empty line.
 

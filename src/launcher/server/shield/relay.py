@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import ClientError, ClientSession, hdrs, web
 from yarl import URL
 
-from launcher.server.shield import errors, http1
+from launcher.server.shield import convert, errors, http1
+from launcher.server.shield.blocks import MessagesStream
 from launcher.server.shield.chat import ChatTurn
+from launcher.server.shield.documents import corrected
 from launcher.server.shield.http1 import Head
 from launcher.server.shield.messages import MessagesTurn
+from launcher.server.shield.numbering import ResponsesStream
 from launcher.server.shield.repair import Repair
-from launcher.server.shield.requests import check
+from launcher.server.shield.requests import COMPLETIONS, check, check_completions
 from launcher.server.shield.responses import ResponsesTurn
 from launcher.server.shield.transcript import Transcript
 from launcher.server.shield.turn import Turn
 from launcher.server.shield.types import API_OF_PATH, Api, Json, ShieldConfig, ShieldError
 from launcher.server.shield.upstream import Upstream, UpstreamGoneError
 
+Fix = Callable[[bytes], bytes]
+"""Whole events in, as a client's API says they are out."""
+_MODEL = "/v1/models/"
 _KEYS = ("Authorization", "X-Api-Key")
 _POLL_S = 0.05  # how often a slow client is looked at; only while it is slow
 
@@ -41,16 +48,42 @@ class Relay:
         posted = request.method == hdrs.METH_POST
         api = API_OF_PATH.get(request.path) if posted else None
         try:
+            if request.method == hdrs.METH_GET and request.path.startswith(_MODEL):
+                return await self._model(request)
             if not posted:  # health, models and metrics cost nothing, and are asked for most when it is busy
                 return await self._pass(request, None, await self._body(request))
             self._enter()
             try:
                 body = await self._body(request)
+                if request.path in COMPLETIONS:
+                    check_completions(body)
                 return await self._pass(request, api, check(api, body) if api is not None else body)
             finally:
                 self._n_queued -= 1
+        except ConnectionResetError:
+            # Nobody is there to be told, and aiohttp would log it as a fault of ours.
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()
         except ShieldError as error:
             return _error(api, error)
+
+    async def _model(self, request: web.BaseRequest) -> web.StreamResponse:
+        """One model by its name, which llama-server lists and has no route for."""
+        wanted = request.path.removeprefix(_MODEL)
+        try:
+            async with self._session.get(f"{self._config.upstream_url}/v1/models", headers=_keys(request)) as answer:
+                data = await answer.read()
+                if answer.status != 200:
+                    return web.Response(status=answer.status, body=data, content_type="application/json")
+                for model in json.loads(data)["data"]:
+                    if wanted in {model["id"], *model.get("aliases", ())}:
+                        return web.json_response(model)
+        except ClientError as error:
+            raise _gone(error) from None
+        raise ShieldError(
+            f"no model is called {wanted!r} here", status=404, kind="invalid_request_error", param="model"
+        )
 
     def _enter(self) -> None:
         limit = self._config.max_queued
@@ -106,23 +139,35 @@ class Relay:
     ) -> web.StreamResponse:
         if api is not None and head.status == 500 and errors.is_parser_failure(data):
             asked: Json = json.loads(body)
-            turn = _turn(api, asked)
             if asked.get("stream"):
+                turn = _turn(api, asked)
                 response = await self._open(request, head, status=200, kind="text/event-stream")
-                return await self._mend(request, response, api, asked, turn)
-            repair = self._repair(request)
-            try:
-                async for _event in repair.go_on(api, asked, turn):
-                    pass
-            except ClientError as error:
-                raise _gone(error) from None
-            data = json.dumps(turn.document(repair.finish, repair.usage), ensure_ascii=False).encode()
-            return web.Response(body=data, headers=_kept(head))
+                return await self._mend(request, response, api, asked, turn, fix=_fix(api, body))
+            data = json.dumps(await self._again(request, api, asked), ensure_ascii=False).encode()
+            return web.Response(body=corrected(api, data, body), headers=_kept(head))
+        if api is not None and head.status == 200:
+            data = corrected(api, data, body)
         response = web.Response(status=head.status, reason=head.reason, headers=_kept(head), body=data)
         length = head.get("content-length")
         if request.method == hdrs.METH_HEAD and length is not None:
             response.headers[hdrs.CONTENT_LENGTH] = length
         return response
+
+    async def _again(self, request: web.BaseRequest, api: Api, asked: Json) -> Json:
+        """Have a turn once more, whole; as many as were asked for."""
+        documents = []
+        try:
+            for _ in range(convert.n_choices(asked)):
+                turn, repair = _turn(api, asked), self._repair(request)
+                async for _event in repair.go_on(api, asked, turn):
+                    pass
+                documents.append(turn.document(repair.finish, repair.usage))
+        except ClientError as error:
+            raise _gone(error) from None
+        choices = [choice for document in documents for choice in document.get("choices", ())]
+        if not choices:
+            return documents[0]
+        return documents[0] | {"choices": [choice | {"index": index} for index, choice in enumerate(choices)]}
 
     async def _stream(
         self, request: web.BaseRequest, api: Api | None, body: bytes, head: Head, upstream: Upstream
@@ -132,17 +177,21 @@ class Relay:
         client = request.transport
         if client is None:
             raise ConnectionResetError("the client is gone")
-        transcript = Transcript(lambda: _turn(api or "chat", json.loads(body)))
-        keep = transcript.keep if api is not None else bytes
-        upstream.join(client, keep, chunked=request.version >= (1, 1), watched=api is not None)
+        fix = _fix(api, body)
+        asked: Json = json.loads(body) if api is not None else {}
+        transcript = Transcript(lambda: _turn(api or "chat", asked))
+        # Of several answers at once each may fail in the middle of the others: their error is passed on.
+        watched = api is not None and convert.n_choices(asked) == 1
+        keep = transcript.keep if watched else bytes
+        upstream.join(client, keep, chunked=request.version >= (1, 1), watched=watched, fix=fix)
         try:
             good = await self._ended(upstream)
         except UpstreamGoneError as error:
-            await self._write(response, errors.event(api, _gone(error)))
+            await self._write(response, _fixed(fix, errors.event(api, _gone(error))))
             good = True
         if not good and api is not None:
             upstream.close()
-            return await self._mend(request, response, api, json.loads(body), transcript.turn())
+            return await self._mend(request, response, api, asked, transcript.turn(), fix=fix)
         await response.write_eof()
         return response
 
@@ -170,19 +219,26 @@ class Relay:
             full.cancel()
 
     async def _mend(
-        self, request: web.BaseRequest, response: web.StreamResponse, api: Api, asked: Json, turn: Turn
+        self,
+        request: web.BaseRequest,
+        response: web.StreamResponse,
+        api: Api,
+        asked: Json,
+        turn: Turn,
+        *,
+        fix: Fix | None,
     ) -> web.StreamResponse:
         """Finish a stream that began."""
         repair = self._repair(request)
         try:
-            await self._write(response, turn.begin())
+            await self._write(response, _fixed(fix, turn.begin()))
             async for event in repair.go_on(api, asked, turn):
-                await self._write(response, event)
-            await self._write(response, turn.end(repair.finish, repair.usage))
+                await self._write(response, _fixed(fix, event))
+            await self._write(response, _fixed(fix, turn.end(repair.finish, repair.usage)))
         except ShieldError as error:
-            await self._write(response, errors.event(api, error))
+            await self._write(response, _fixed(fix, errors.event(api, error)))
         except ClientError as error:
-            await self._write(response, errors.event(api, _gone(error)))
+            await self._write(response, _fixed(fix, errors.event(api, _gone(error))))
         await response.write_eof()
         return response
 
@@ -201,8 +257,7 @@ class Relay:
             raise ConnectionResetError("the client takes nothing") from None
 
     def _repair(self, request: web.BaseRequest) -> Repair:
-        keys = {key: request.headers[key] for key in _KEYS if key in request.headers}
-        return Repair(self._session, self._config.upstream_url, keys)
+        return Repair(self._session, self._config.upstream_url, _keys(request))
 
     async def _open(
         self, request: web.BaseRequest, head: Head, *, status: int, kind: str | None = None
@@ -212,6 +267,22 @@ class Relay:
             response.headers[hdrs.CONTENT_TYPE] = kind
         await response.prepare(request)
         return response
+
+
+def _keys(request: web.BaseRequest) -> dict[str, str]:
+    """The client's API key, for what is asked on its behalf."""
+    return {key: request.headers[key] for key in _KEYS if key in request.headers}
+
+
+def _fix(api: Api | None, body: bytes) -> Fix | None:
+    """What makes a stream what its API says it is; chat's is so already."""
+    if api == "responses":
+        return ResponsesStream(json.loads(body).get("max_output_tokens")).feed
+    return MessagesStream().feed if api == "messages" else None
+
+
+def _fixed(fix: Fix | None, events: bytes) -> bytes:
+    return events if fix is None else fix(events)
 
 
 def _error(api: Api | None, error: ShieldError) -> web.Response:

@@ -100,17 +100,16 @@ def _check_chat(body: Json) -> None:
 
 def _check_messages(body: Json) -> None:
     thinking, config = body.get("thinking"), body.get("output_config")
-    if isinstance(thinking, dict) and thinking.get("type") == "disabled":
-        body["reasoning_effort"] = _LOWEST
-    if not isinstance(config, dict):
-        return
-    effort, form = config.get("effort"), config.get("format")
+    effort = _LOWEST if isinstance(thinking, dict) and thinking.get("type") == "disabled" else None
+    if isinstance(config, dict):
+        if config.get("format") is not None:
+            raise _refusal("output_config.format", "output_config.format is not supported here; use chat completions")
+        effort = config.get("effort", effort)
     if isinstance(effort, str):
-        body["reasoning_effort"] = _EFFORTS.get(effort, effort)
-    if isinstance(form, dict):
-        if form.get("type") != "json_schema":
-            raise _refusal("output_config.format", f"output_config.format cannot be of the type {form.get('type')!r}")
-        body["response_format"] = {"type": "json_schema", "json_schema": {"schema": form.get("schema", {})}}
+        # Of what says how long the model thinks, llama-server hands this alone on from this API.
+        given = body.get("chat_template_kwargs")
+        kwargs = given if isinstance(given, dict) else {}
+        body["chat_template_kwargs"] = {"reasoning_effort": _EFFORTS.get(effort, effort), **kwargs}
 
 
 def _with_type(item: Any) -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import cast
 
 from launcher.server.shield import errors
-from launcher.server.shield.http1 import CHUNK_END, LAST_CHUNK, Head, read_head, unchunk
+from launcher.server.shield.http1 import CHUNK_END, LAST_CHUNK, Head, chunk, read_head, unchunk
 
 _MAX_HEAD_BYTES = 1 << 16
 _HELD_BYTES = 1 << 18
@@ -37,10 +37,11 @@ class Upstream(asyncio.Protocol):
         self.done: asyncio.Future[bool] = loop.create_future()
         """Ends with the answer: False where the parser gave up."""
         self._transport: asyncio.Transport | None = None
-        self._buffer = b""
+        self._buffer = bytearray()
         self._head: Head | None = None
         self._client: asyncio.Transport | None = None
         self._keep: Callable[[bytes], object] = bytes
+        self._fix: Callable[[bytes], bytes] | None = None
         self._sent_s = 0.0
         self._chunked_client = True
         self._watched = False
@@ -68,12 +69,10 @@ class Upstream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See asyncio."""
-        if self._buffer:
-            data, self._buffer = self._buffer + data, b""
         if self._client is not None:
-            self._pass_on(data)
+            self._pass_on(self._taken(data))
             return
-        self._buffer = data
+        self._buffer += data
         if self._head is None:
             self._read_head()
         if self._head is not None and not self.done.done() and self._is_whole(self._head):
@@ -96,9 +95,18 @@ class Upstream(asyncio.Protocol):
         """
         head = await self.head
         await self.done
-        return unchunk(self._buffer[: -len(LAST_CHUNK)]) if head.is_chunked else self._buffer[: head.length]
+        body = bytes(self._buffer)
+        return unchunk(body[: -len(LAST_CHUNK)]) if head.is_chunked else body[: head.length]
 
-    def join(self, client: asyncio.Transport, keep: Callable[[bytes], object], *, chunked: bool, watched: bool) -> None:
+    def join(
+        self,
+        client: asyncio.Transport,
+        keep: Callable[[bytes], object],
+        *,
+        chunked: bool,
+        watched: bool,
+        fix: Callable[[bytes], bytes] | None = None,
+    ) -> None:
         """Send what comes to the client from now on; `done` says when it has ended.
 
         Args:
@@ -106,11 +114,20 @@ class Upstream(asyncio.Protocol):
             keep: Is given everything that was sent.
             chunked: Whether the client reads chunks.
             watched: Whether an event that says that the parser gave up is kept from the client, and ends it.
+            fix: Gives whole events as their API says they are; None: they pass as they come.
         """
+        self._fix = fix
         self._client, self._keep, self._chunked_client, self._watched = client, keep, chunked, watched
-        data, self._buffer = self._buffer, b""
+        data = self._taken(b"")
         if data:
             self._pass_on(data)
+
+    def _taken(self, data: bytes) -> bytes:
+        """Give what was held back together with what came now."""
+        if self._buffer:
+            data = bytes(self._buffer) + data
+            self._buffer.clear()
+        return data
 
     def resume(self) -> None:
         """Let llama-server go on."""
@@ -123,7 +140,7 @@ class Upstream(asyncio.Protocol):
         if not mark and len(text) < _MAX_HEAD_BYTES:
             return
         try:
-            self._head = read_head(text)
+            self._head = read_head(bytes(text))
         except ValueError as error:
             if not self.head.done():
                 self.head.set_exception(UpstreamGoneError(f"no answer of HTTP: {error}"))
@@ -153,15 +170,16 @@ class Upstream(asyncio.Protocol):
             else:
                 whole = data.rfind(CHUNK_END) + len(CHUNK_END)
                 if whole < len(CHUNK_END):
-                    self._buffer = data
+                    self._buffer += data
                     return
-                self._buffer, data = data[whole:], data[:whole]
+                self._buffer += data[whole:]
+                data = data[:whole]
         if self._watched and errors.PARSER_FAILURE in data:
             events = unchunk(data)
             before, failed = errors.split_at_failure(events)
             if failed:
                 if before:
-                    self._send(b"%x\r\n%s\r\n" % (len(before), before))
+                    self._send(chunk(before))
                 self.done.set_result(False)
                 return
         if data:
@@ -172,7 +190,7 @@ class Upstream(asyncio.Protocol):
     def _send(self, data: bytes) -> None:
         if self._client is None or self._transport is None:
             return
-        self._client.write(data if self._chunked_client else unchunk(data))
+        self._client.write(self._spelt(data))
         self._keep(data)
         if self._client.get_write_buffer_size() > _HELD_BYTES:
             self.full.set()
@@ -184,6 +202,13 @@ class Upstream(asyncio.Protocol):
             self._transport.pause_reading()
             self._loop.call_later(_FLOOD_EVENTS * gap, self._go_on)
         self._sent_s = now
+
+    def _spelt(self, data: bytes) -> bytes:
+        """Chunks as this client reads them."""
+        if self._fix is None:
+            return data if self._chunked_client else unchunk(data)
+        events = self._fix(unchunk(data))
+        return chunk(events) if events and self._chunked_client else events
 
     def _go_on(self) -> None:
         if not self.full.is_set():
