@@ -12,7 +12,7 @@ from launcher.server.shield.types import Api, Json
 
 _TEMPLATE_KEYS = (
     *("messages", "tools", "tool_choice", "reasoning_effort", "chat_template_kwargs", "response_format"),
-    *("json_schema", "parallel_tool_calls", "reasoning_format"),
+    *("json_schema", "parallel_tool_calls", "reasoning_format", "add_generation_prompt", "continue_final_message"),
 )
 _NOT_SAMPLING = frozenset(
     {
@@ -58,6 +58,12 @@ def max_tokens(chat: Json) -> int | None:
         if isinstance(value, int) and value >= 0:
             return value
     return None
+
+
+def n_choices(chat: Json) -> int:
+    """How many answers are wanted."""
+    value = chat.get("n", chat.get("n_cmpl", 1))
+    return value if isinstance(value, int) and value > 1 else 1
 
 
 def schema(chat: Json) -> Any:
