@@ -114,11 +114,10 @@ def serve(
 
       gpt-oss serve --model 20b --port 8081 --detach -- --log-verbosity 4
     """
-    from launcher.cli.serve_session import run_serve
+    from launcher.cli.serve_session import How, run_serve
 
-    code = run_serve(
-        ctx.params,
-        tuple(extra or ()),
+    how = How(
+        extra=tuple(extra or ()),
         refresh=refresh,
         llama_server=llama_server,
         ui_path=ui_path,
@@ -129,4 +128,4 @@ def serve(
         dry_run=dry_run,
         as_json=json,
     )
-    raise typer.Exit(code)
+    raise typer.Exit(run_serve(ctx.params, how))

@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any
@@ -28,70 +29,80 @@ from launcher.server.command import N_SLOTS, ServeOptions, cache_budget, check_e
 from launcher.server.keys import Key, key_for
 from launcher.server.stop import stop_server
 from launcher.server.supervise import Job, supervise
-from launcher.server.types import ServerRecord
+from launcher.server.types import LOOPBACK, ServerRecord
 from launcher.settings import Settings
 
 
-def run_serve(
-    flags: Mapping[str, Any],
-    extra: tuple[str, ...],
-    *,
-    refresh: bool,
-    llama_server: Path | None,
-    ui_path: Path | None,
-    open_page: bool,
-    detach: bool,
-    replace: bool,
-    direct: bool,
-    dry_run: bool,
-    as_json: bool,
-) -> int:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class How:
+    """What was asked of this one start, beside the settings."""
+
+    extra: tuple[str, ...] = ()
+    """More arguments for llama-server."""
+    refresh: bool = False
+    llama_server: Path | None = None
+    ui_path: Path | None = None
+    open_page: bool = False
+    detach: bool = False
+    replace: bool = False
+    direct: bool = False
+    dry_run: bool = False
+    as_json: bool = False
+
+
+def run_serve(flags: Mapping[str, Any], how: How) -> int:
     """Serve until a signal, or in the background. Gives the exit code."""
     settings = load_settings(flags)
-    if as_json and not (detach or dry_run):
+    if how.as_json and not (how.detach or how.dry_run):
         raise UsageError("--json is for --detach and --dry-run", hint="gpt-oss serve --detach --json")
     if settings.parallel is None:
         settings = changed(settings, parallel=N_SLOTS)
-    check_extra(extra)
-    ui_path = None if ui_path is None else page.checked_folder(ui_path)
-    program = find_llama_server(llama_server)
+    check_extra(how.extra)
+    if how.ui_path is not None:
+        how = changed(how, ui_path=page.checked_folder(how.ui_path))
+    program = find_llama_server(how.llama_server)
     state_dir = folders().state
-    old = None if dry_run else _running(settings, flags, state_dir, replace=replace)
-    if old is not None and not replace:
-        return _attach(old, open_page=open_page, detach=detach, as_json=as_json)
-    plan = _plan(settings, old, refresh=refresh)
-    if dry_run:
-        return _dry_run(plan, settings, extra, program, ui_path=ui_path, as_json=as_json)
+    old = None if how.dry_run else _running(settings, flags, state_dir, replace=how.replace)
+    if old is not None and not how.replace:
+        return _attach(old, how)
+    plan = _plan(settings, old, refresh=how.refresh)
+    if how.dry_run:
+        return _dry_run(plan, settings, how, program)
     say(headline(plan))
-    local = fetch_model(plan.file, settings)
+    model = fetch_model(plan.file, settings).first.absolute()
+    key = key_for(settings.host, settings.port, key_file=settings.api_key_file, environ=os.environ, state_dir=state_dir)
+    options = _options(settings, how, key)
+    if not how.direct:
+        options = changed(options, server_port=ports.loopback_port())
+    job = Job(
+        command=server_command(plan, model, options, program=str(program)),
+        record=_record(plan, options, model, state_dir, detached=how.detach),
+        state_dir=state_dir,
+        smaller=smaller_plan(plan, settings),
+    )
+    # Nothing that can be refused comes after this.
     if old is not None:
         say(f"stopping {old.model} on port {old.port}")
         stop_server(state_dir, old)
     _check_port(settings)
-    key = key_for(settings.host, settings.port, key_file=settings.api_key_file, environ=os.environ, state_dir=state_dir)
-    options = _options(settings, extra, key, ui_path)
-    if not direct:
-        options = changed(options, server_port=ports.loopback_port())
-    model = local.first.absolute()
-    job = Job(
-        command=server_command(plan, model, options, program=str(program)),
-        record=_record(plan, options, model, state_dir, detached=detach),
-        state_dir=state_dir,
-        smaller=smaller_plan(plan, settings),
-    )
-    _tell(plan, key)
-    presented = page.presenter(say, show=page.open_in_browser if open_page else None)
-    sink = ServeSink(present=presented if (open_page or ui_path) and not detach else None)
-    if detach:
+    _tell(plan, key, how, settings)
+    return _start(job, how)
+
+
+def _start(job: Job, how: How) -> int:
+    presented = page.presenter(say, show=page.open_in_browser if how.open_page else None)
+    wanted = how.open_page or how.ui_path is not None
+    sink = ServeSink(present=presented if wanted and not how.detach else None)
+    if how.detach:
         from launcher.server.daemon import start_detached
 
         with sink:
             record = start_detached(job, sink)
-        if as_json:
+        if how.as_json:
             print_json(record)
         else:
             print_served(record, background=True)
-        if open_page or ui_path:
+        if wanted:
             presented(record)
         return ExitCode.DONE
     from launcher.server.front import front_of
@@ -137,15 +148,15 @@ def serves(record: ServerRecord, settings: Settings) -> bool:
     return record.file in {wanted, str(Path(wanted).absolute())} or record.file.startswith(f"{wanted}:")
 
 
-def _attach(record: ServerRecord, *, open_page: bool, detach: bool, as_json: bool) -> int:
+def _attach(record: ServerRecord, how: How) -> int:
     say(f"{record.model} is served already, by process {record.pid}; --replace would start it anew.")
-    if as_json:
+    if how.as_json:
         print_json(record)
     else:
         print_served(record, background=True)
-    if open_page:
+    if how.open_page:
         page.presenter(say, show=page.open_in_browser)(record)
-    if detach or as_json:
+    if how.detach or how.as_json:
         return ExitCode.DONE
     from launcher.cli.log_view import follow
 
@@ -165,7 +176,7 @@ def _plan(settings: Settings, old: ServerRecord | None, *, refresh: bool) -> Pla
     return prepare(request_of(settings), own, offline=is_offline(settings), refresh=refresh).plan
 
 
-def _options(settings: Settings, extra: tuple[str, ...], key: Key | None, ui_path: Path | None) -> ServeOptions:
+def _options(settings: Settings, how: How, key: Key | None) -> ServeOptions:
     return ServeOptions(
         host=settings.host,
         port=settings.port,
@@ -178,20 +189,18 @@ def _options(settings: Settings, extra: tuple[str, ...], key: Key | None, ui_pat
         min_p=settings.min_p,
         seed=settings.seed,
         reasoning_effort=settings.reasoning_effort,
-        ui_path=ui_path,
-        extra=extra,
+        ui_path=how.ui_path,
+        extra=how.extra,
     )
 
 
-def _dry_run(
-    plan: Plan, settings: Settings, extra: tuple[str, ...], program: Path, *, ui_path: Path | None, as_json: bool
-) -> int:
+def _dry_run(plan: Plan, settings: Settings, how: How, program: Path) -> int:
     from launcher.store.local import hub_cache_dir, model_path
 
     key = Key(file=settings.api_key_file) if settings.api_key_file is not None else None
     path = model_path(plan.file, hub_cache_dir())
-    command = server_command(plan, path, _options(settings, extra, key, ui_path), program=str(program))
-    if as_json:
+    command = server_command(plan, path, _options(settings, how, key), program=str(program))
+    if how.as_json:
         print_json({"argv": command, "notes": (cache_budget(plan).note,)})
     else:
         sys.stdout.write(shlex.join(command) + "\n")
@@ -238,8 +247,10 @@ def smaller_plan(plan: Plan, settings: Settings) -> str | None:
     return "gpt-oss serve --model 20b" if plan.file.model == "gpt-oss-120b" else None
 
 
-def _tell(plan: Plan, key: Key | None) -> None:
+def _tell(plan: Plan, key: Key | None, how: How, settings: Settings) -> None:
     say(cache_budget(plan).note)
+    if how.direct and settings.host not in LOOPBACK:
+        say("--direct: llama-server takes requests of any length from everyone who can reach it.")
     ignored = foreign_settings(os.environ)
     if ignored:
         say(f"{', '.join(ignored)} would change the plan and is left out; say it after --")
