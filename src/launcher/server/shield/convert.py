@@ -131,7 +131,7 @@ def _from_messages(body: Json) -> Json:
         chat["stop"] = body["stop_sequences"]
     messages: list[Json] = []
     if body.get("system"):
-        messages.append({"role": "system", "content": _text(body["system"], "")})
+        messages.append({"role": "system", "content": _text(body["system"])})
     for message in body.get("messages") or ():
         _add_message(messages, message)
     tools = [
@@ -174,12 +174,13 @@ def _add_message(messages: list[Json], message: Json) -> None:
             ]
         messages.append(value)
     messages += [
-        {"role": "tool", "tool_call_id": block.get("tool_use_id", ""), "content": _text(block.get("content"), "")}
+        {"role": "tool", "tool_call_id": block.get("tool_use_id", ""), "content": _text(block.get("content"))}
         for block in results
     ]
 
 
-def _text(content: Any, between: str = "\n") -> str:
+def _text(content: Any) -> str:
+    """A message's text. The template joins its parts without anything between them, and so does this."""
     if isinstance(content, list):
-        return between.join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+        return "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
     return content if isinstance(content, str) else ""
