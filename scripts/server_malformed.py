@@ -1,6 +1,7 @@
 """Write down what llama-server itself makes of every malformed turn: each API, streamed or not, with a tool or without.
 
     uv run python scripts/server_malformed.py
+    uv run python scripts/server_malformed.py --reasoning-format none   # with other flags; nothing is written
 
 The model is the test fixture that breaks Harmony on demand; decoding is greedy, so the file changes only
 with the engine.
@@ -37,7 +38,8 @@ def row(client: httpx.Client, url: str, shape: str, api: malformed.Api, *, strea
 
 def main() -> None:
     """Ask everything once."""
-    with malformed.running_server(PORT) as server, malformed.new_client() as client:
+    flags = sys.argv[1:]
+    with malformed.running_server(PORT, *flags) as server, malformed.new_client() as client:
         build = client.get(f"{server.url}/props").json()["build_info"]
         rows = [
             row(client, server.url, shape, api, stream=stream, tools=tools)
@@ -46,11 +48,16 @@ def main() -> None:
             for stream in (False, True)
             for tools in (False, True)
         ]
+    lost = sum(not each["survived"] for each in rows)
+    said = [" ".join(map(str, (each.get("content"), each.get("reasoning")))) for each in rows if each["survived"]]
+    calls = sum(bool(each.get("calls")) for each in rows)
+    leaks = sum("<|" in text for text in said)
+    print(f"{lost} of {len(rows)} turns are lost, {leaks} show control tokens, {calls} make a call", file=sys.stderr)
+    if flags:
+        return
     lines = ",\n  ".join(json.dumps(each, ensure_ascii=False) for each in rows)
     spoken = json.dumps(SHAPES, ensure_ascii=False, indent=1).replace("\n", "\n ")
     TARGET.write_text(f'{{\n "llama_cpp": {json.dumps(build)},\n "shapes": {spoken},\n "rows": [\n  {lines}\n ]\n}}\n')
-    lost = sum(not each["survived"] for each in rows)
-    print(f"{lost} of {len(rows)} turns are lost", file=sys.stderr)
 
 
 if __name__ == "__main__":
