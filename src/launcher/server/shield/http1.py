@@ -70,8 +70,8 @@ def request(
 ) -> bytes:
     """Spell a request whose connection ends with its answer.
 
-    llama-server closes kept connections without saying so, in one of five requests on the pinned commit, and a new
-    one on loopback takes a tenth of a millisecond.
+    llama-server closes kept connections without saying so, in one of five to twelve requests on the pinned commit,
+    and a new one on loopback takes a tenth of a millisecond.
 
     Args:
         method: GET and so on.

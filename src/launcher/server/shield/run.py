@@ -47,8 +47,7 @@ async def open_shield(config: ShieldConfig) -> AsyncIterator[RunningShield]:
 
     from launcher.server.shield.relay import Relay
 
-    # llama-server closes kept connections without saying so, in one of five requests on the pinned commit: a new
-    # connection on loopback takes a tenth of a millisecond and never fails like that.
+    # Only turns that are mended go this way. As for the others, no connection is kept: see http1.request.
     connector = TCPConnector(limit=0, force_close=True)
     timeout = ClientTimeout(total=None, sock_connect=config.connect_timeout_s)
     async with ClientSession(
