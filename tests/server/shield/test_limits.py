@@ -209,3 +209,30 @@ def test_a_stopped_shield_listens_no_more(server: Running) -> None:
         port = shield.port
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_S)
+
+
+def test_a_client_of_http_1_0_gets_no_chunks(server: Running) -> None:
+    body = json.dumps(request("chat", "late-bare-final", stream=True, tools=False)).encode()
+    head = b"POST /v1/chat/completions HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with shielded(server) as shield, raw(shield, head + body) as connection:
+        answer = read_all(connection)
+    head, _, text = answer.partition(b"\r\n\r\n")
+    assert b"chunked" not in head.lower()
+    assert text.startswith(b"data: {")
+    assert text.endswith(b"data: [DONE]\n\n")
+    assert b"\r\n" not in text
+
+
+def test_the_key_of_the_client_serves_for_finishing_its_turn() -> None:
+    with (
+        running_server(free_port(), "--api-key", "secret") as locked,
+        shielded(locked) as shield,
+        new_client() as client,
+    ):
+        for api in APIS:
+            body = request(api, "late-bare-final", stream=False, tools=False)
+            assert client.post(shield.url + PATHS[api], json=body).status_code == 401
+            key = {"X-Api-Key": "secret"} if api == "messages" else {"Authorization": "Bearer secret"}
+            answer = client.post(shield.url + PATHS[api], json=body, headers=key)
+            assert answer.status_code == 200
+            assert "Here is a late bare name." in answer.text
