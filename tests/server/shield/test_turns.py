@@ -36,7 +36,7 @@ SAID: dict[str, tuple[str, str, list[list[str]]]] = {
     "unknown-channel": ("Here is a strange channel.\n\nAnd then an answer.", "", []),
     "unknown-only": ("Only a strange channel.", THOUGHT, []),
     "call-in-final": ("", THOUGHT, CALL),
-    "call-without-to": ('{"location":"Paris"}', THOUGHT, []),
+    "call-without-to": ("", THOUGHT, CALL),
     "recipient-last": ("", THOUGHT, CALL),
     "recipient-first": ("", "", CALL),
     "constrained-final": ('{"answer":42}', THOUGHT, []),

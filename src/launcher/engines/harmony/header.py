@@ -28,6 +28,7 @@ _NO_TOOLS = frozenset({"", "assistant", "user", "all", "functions", "functions."
 
 _NAME = re.compile("analysis|commentary|final")
 _RECIPIENT = re.compile(r"to=([\w.\-:/]*)")
+_BARE_FUNCTION = re.compile(r"(?<![\w.=])functions\.(?=\w)")
 _TYPE = re.compile(r"\b(?:json|code|text)\b")
 _ROLE = re.compile(r"\s*([\w.\-:/]*)")
 _ROLE_WORD = re.compile(r"[\w.\-:/]+")
@@ -112,6 +113,9 @@ def read_header(sections: Sequence[Section], expect: Expect) -> Header:
             odd = odd or (not bare.startswith("assistant") if expect == "role" else "assistant" in bare)
             odd = odd or expect == "gap"  # without `<|start|>`
             text = bare.removeprefix("assistant")
+        elif section.kind == "channel":
+            text, n_bare = _BARE_FUNCTION.subn("to=functions.", text)  # a call without `to=`
+            odd = odd or n_bare > 0
         recipients += _RECIPIENT.findall(text)
         text = _RECIPIENT.sub(" ", text)
         if section.kind == "constrain":
