@@ -12,6 +12,7 @@ _ANTHROPIC = {
     429: "rate_limit_error",
     503: "overloaded_error",
 }
+_CLIENT_FAULTS = (b"JSON schema error", b"[json.exception.parse_error", b"[json.exception.type_error")
 RETRY_AFTER_S = 1  # llama-server with a warm page cache is back in seconds; clients that retry at once keep their turn
 RETRYABLE = frozenset({429, 502, 503})
 PARSER_FAILURE = b"does not match the expected peg"
@@ -42,6 +43,22 @@ def _value(api: Api | None, error: ShieldError) -> Json:
     return {
         "error": {"code": error.status, "message": error.message, "type": error.kind, "param": error.param},
     }
+
+
+def client_fault(api: Api | None, data: bytes) -> bytes | None:
+    """What llama-server calls a fault of its own and is the client's: text that is no JSON, a schema that is none.
+
+    Clients send a 500 again, which would not help; None for everything else.
+    """
+    if not any(words in data for words in _CLIENT_FAULTS):
+        return None
+    try:
+        said = json.loads(data)["error"]["message"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    if not str(said).startswith(tuple(words.decode() for words in _CLIENT_FAULTS)):
+        return None
+    return document(api, ShieldError(str(said), status=400, kind="invalid_request_error"))
 
 
 def split_at_failure(events: bytes) -> tuple[bytes, bool]:

@@ -24,10 +24,13 @@ from launcher.server.shield.transcript import Transcript
 from launcher.server.shield.turn import Turn
 from launcher.server.shield.types import API_OF_PATH, Api, Json, ShieldConfig, ShieldError
 from launcher.server.shield.upstream import Upstream, UpstreamGoneError
+from launcher.units import MIB
 
 Fix = Callable[[bytes], bytes]
 """Whole events in, as a client's API says they are out."""
 _MODEL = "/v1/models/"
+_ARRIVING_BYTES = 256 * MIB
+"""Of all requests that are not whole yet, together."""
 _KEYS = ("Authorization", "X-Api-Key")
 _POLL_S = 0.05  # how often a slow client is looked at; only while it is slow
 
@@ -42,6 +45,8 @@ class Relay:
         url = URL(config.upstream_url)
         self._host, self._port = url.host or "127.0.0.1", url.port or 80
         self._n_queued = 0
+        self._n_arriving = 0
+        """Bytes of requests that are not whole yet."""
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -52,9 +57,10 @@ class Relay:
                 return await self._model(request)
             if not posted:  # health, models and metrics cost nothing, and are asked for most when it is busy
                 return await self._pass(request, None, await self._body(request))
+            body = await self._body(request)
+            # Not before it is whole: requests that never end must not keep others out.
             self._enter()
             try:
-                body = await self._body(request)
                 if request.path in COMPLETIONS:
                     check_completions(body)
                 return await self._pass(request, api, check(api, body) if api is not None else body)
@@ -105,11 +111,16 @@ class Relay:
             async with asyncio.timeout(self._config.request_timeout_s):
                 async for chunk in request.content.iter_any():
                     size += len(chunk)
+                    self._n_arriving += len(chunk)
                     if limit is not None and size > limit:
                         raise _too_long(limit)
+                    if self._n_arriving > _ARRIVING_BYTES:
+                        raise ShieldError("too many long requests arrive at once", status=503, kind="overloaded")
                     chunks.append(chunk)
         except TimeoutError:
             raise ShieldError("the request did not arrive in time", status=408, kind="timeout") from None
+        finally:
+            self._n_arriving -= size
         return b"".join(chunks)
 
     async def _pass(self, request: web.BaseRequest, api: Api | None, body: bytes) -> web.StreamResponse:
@@ -147,7 +158,12 @@ class Relay:
             return web.Response(body=corrected(api, data, body), headers=_kept(head))
         if api is not None and head.status == 200:
             data = corrected(api, data, body)
+        fault = errors.client_fault(api, data) if head.status == 500 else None
+        if fault is not None:
+            return web.Response(status=400, headers=_kept(head), body=fault)
         response = web.Response(status=head.status, reason=head.reason, headers=_kept(head), body=data)
+        if head.status in errors.RETRYABLE:  # llama-server itself while it loads
+            response.headers[hdrs.RETRY_AFTER] = str(errors.RETRY_AFTER_S)
         length = head.get("content-length")
         if request.method == hdrs.METH_HEAD and length is not None:
             response.headers[hdrs.CONTENT_LENGTH] = length
