@@ -43,6 +43,9 @@ class TinyConfig:
     rope_n_ctx_orig: int = 128
     yarn_beta_fast: float = 32.0
     yarn_beta_slow: float = 1.0
+    full_attention: bool = True
+    """False: what the layers without a window attend to counts for nothing, so that the model sees no further back
+    than its windows reach, however long the prompt is."""
 
     def is_swa(self, layer: int) -> bool:
         """Even layers slide: llama.cpp src/llama-hparams `load_swa_pattern(ml, 2)`, dense last."""
@@ -188,6 +191,11 @@ class TinyGptOss(nn.Module):  # type: ignore[misc, unused-ignore]  # torch may b
         self.output = nn.Linear(config.n_embd, config.n_vocab, bias=False)
         nn.init.normal_(self.token_embd.weight, std=0.5)
         nn.init.normal_(self.output.weight, std=0.02)
+        for layer, block in enumerate(self.blk):
+            if not config.full_attention and not config.is_swa(layer):
+                nn.init.zeros_(block.attn_output.weight)
+                nn.init.zeros_(block.attn_output.bias)
+                block.attn_output.requires_grad_(requires_grad=False)
 
     def masks(self, n_tokens: int) -> tuple[Tensor, Tensor]:
         """Causal and sliding-window masks [T, T]: a window of n_swa counts the token itself.
