@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
-from typing import Any
 
 from aiohttp import ClientError, ClientSession, hdrs, web
 from yarl import URL
 
 from launcher.server.shield import convert, errors, http1
-from launcher.server.shield.blocks import MessagesStream
-from launcher.server.shield.chat import ChatTurn
+from launcher.server.shield.apis import Fix, fix_of, fixed, kept_headers, new_turn, too_long
 from launcher.server.shield.documents import corrected
 from launcher.server.shield.http1 import Head
-from launcher.server.shield.messages import MessagesTurn
-from launcher.server.shield.numbering import ResponsesStream
 from launcher.server.shield.repair import Repair
 from launcher.server.shield.requests import COMPLETIONS, check, check_completions
-from launcher.server.shield.responses import ResponsesTurn
 from launcher.server.shield.transcript import Transcript
 from launcher.server.shield.turn import Turn
 from launcher.server.shield.types import API_OF_PATH, Api, Json, ShieldConfig, ShieldError
 from launcher.server.shield.upstream import Upstream, UpstreamGoneError
 from launcher.units import MIB
 
-Fix = Callable[[bytes], bytes]
-"""Whole events in, as a client's API says they are out."""
 _MODEL = "/v1/models/"
 _ARRIVING_BYTES = 256 * MIB
 """Of all requests that are not whole yet, together."""
@@ -101,7 +93,7 @@ class Relay:
         """Read the request's body, if it is not too long and arrives in time."""
         limit = self._config.max_body_bytes
         if limit is not None and (request.content_length or 0) > limit:
-            raise _too_long(limit)
+            raise too_long(limit)
         if not request.can_read_body:
             return b""
         if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and request.transport is not None:
@@ -113,7 +105,7 @@ class Relay:
                     size += len(chunk)
                     self._n_arriving += len(chunk)
                     if limit is not None and size > limit:
-                        raise _too_long(limit)
+                        raise too_long(limit)
                     if self._n_arriving > _ARRIVING_BYTES:
                         raise ShieldError("too many long requests arrive at once", status=503, kind="overloaded")
                     chunks.append(chunk)
@@ -151,17 +143,17 @@ class Relay:
         if api is not None and head.status == 500 and errors.is_parser_failure(data):
             asked: Json = json.loads(body)
             if asked.get("stream"):
-                turn = _turn(api, asked)
+                turn = new_turn(api, asked)
                 response = await self._open(request, head, status=200, kind="text/event-stream")
-                return await self._mend(request, response, api, asked, turn, fix=_fix(api, body))
+                return await self._mend(request, response, api, asked, turn, fix=fix_of(api, body))
             data = json.dumps(await self._again(request, api, asked), ensure_ascii=False).encode()
-            return web.Response(body=corrected(api, data, body), headers=_kept(head))
+            return web.Response(body=corrected(api, data, body), headers=kept_headers(head))
         if api is not None and head.status == 200:
             data = corrected(api, data, body)
         fault = errors.client_fault(api, data) if head.status == 500 else None
         if fault is not None:
-            return web.Response(status=400, headers=_kept(head), body=fault)
-        response = web.Response(status=head.status, reason=head.reason, headers=_kept(head), body=data)
+            return web.Response(status=400, headers=kept_headers(head), body=fault)
+        response = web.Response(status=head.status, reason=head.reason, headers=kept_headers(head), body=data)
         if head.status in errors.RETRYABLE:  # llama-server itself while it loads
             response.headers[hdrs.RETRY_AFTER] = str(errors.RETRY_AFTER_S)
         length = head.get("content-length")
@@ -174,7 +166,7 @@ class Relay:
         documents = []
         try:
             for _ in range(convert.n_choices(asked)):
-                turn, repair = _turn(api, asked), self._repair(request)
+                turn, repair = new_turn(api, asked), self._repair(request)
                 async for _event in repair.go_on(api, asked, turn):
                     pass
                 documents.append(turn.document(repair.finish, repair.usage))
@@ -193,9 +185,9 @@ class Relay:
         client = request.transport
         if client is None:
             raise ConnectionResetError("the client is gone")
-        fix = _fix(api, body)
+        fix = fix_of(api, body)
         asked: Json = json.loads(body) if api is not None else {}
-        transcript = Transcript(lambda: _turn(api or "chat", asked))
+        transcript = Transcript(lambda: new_turn(api or "chat", asked))
         # Of several answers at once each may fail in the middle of the others: their error is passed on.
         watched = api is not None and convert.n_choices(asked) == 1
         keep = transcript.keep if watched else bytes
@@ -203,7 +195,7 @@ class Relay:
         try:
             good = await self._ended(upstream)
         except UpstreamGoneError as error:
-            await self._write(response, _fixed(fix, errors.event(api, _gone(error))))
+            await self._write(response, fixed(fix, errors.event(api, _gone(error))))
             good = True
         if not good and api is not None:
             upstream.close()
@@ -247,14 +239,14 @@ class Relay:
         """Finish a stream that began."""
         repair = self._repair(request)
         try:
-            await self._write(response, _fixed(fix, turn.begin()))
+            await self._write(response, fixed(fix, turn.begin()))
             async for event in repair.go_on(api, asked, turn):
-                await self._write(response, _fixed(fix, event))
-            await self._write(response, _fixed(fix, turn.end(repair.finish, repair.usage)))
+                await self._write(response, fixed(fix, event))
+            await self._write(response, fixed(fix, turn.end(repair.finish, repair.usage)))
         except ShieldError as error:
-            await self._write(response, _fixed(fix, errors.event(api, error)))
+            await self._write(response, fixed(fix, errors.event(api, error)))
         except ClientError as error:
-            await self._write(response, _fixed(fix, errors.event(api, _gone(error))))
+            await self._write(response, fixed(fix, errors.event(api, _gone(error))))
         await response.write_eof()
         return response
 
@@ -278,7 +270,7 @@ class Relay:
     async def _open(
         self, request: web.BaseRequest, head: Head, *, status: int, kind: str | None = None
     ) -> web.StreamResponse:
-        response = web.StreamResponse(status=status, headers=_kept(head))
+        response = web.StreamResponse(status=status, headers=kept_headers(head))
         if kind is not None:
             response.headers[hdrs.CONTENT_TYPE] = kind
         await response.prepare(request)
@@ -290,17 +282,6 @@ def _keys(request: web.BaseRequest) -> dict[str, str]:
     return {key: request.headers[key] for key in _KEYS if key in request.headers}
 
 
-def _fix(api: Api | None, body: bytes) -> Fix | None:
-    """What makes a stream what its API says it is; chat's is so already."""
-    if api == "responses":
-        return ResponsesStream(json.loads(body).get("max_output_tokens")).feed
-    return MessagesStream().feed if api == "messages" else None
-
-
-def _fixed(fix: Fix | None, events: bytes) -> bytes:
-    return events if fix is None else fix(events)
-
-
 def _error(api: Api | None, error: ShieldError) -> web.Response:
     response = web.Response(
         status=error.status, body=errors.document(api, error), content_type="application/json", charset="utf-8"
@@ -310,26 +291,6 @@ def _error(api: Api | None, error: ShieldError) -> web.Response:
     if error.status in (408, 413):  # the rest of the request is not wanted
         response.force_close()
     return response
-
-
-def _turn(api: Api, asked: Json) -> Turn:
-    model = str(asked.get("model") or "gpt-oss")
-    if api == "chat":
-        options: Any = asked.get("stream_options")
-        return ChatTurn(model, include_usage=isinstance(options, dict) and bool(options.get("include_usage")))
-    return ResponsesTurn(model) if api == "responses" else MessagesTurn(model)
-
-
-def _kept(head: Head) -> list[tuple[str, str]]:
-    """Headers that are about the answer, not about the connection or the length, which may change."""
-    dropped = http1.HOP_BY_HOP | {b"content-length"}
-    return [(key, value) for key, value in head.headers if key.lower().encode() not in dropped]
-
-
-def _too_long(limit: int) -> ShieldError:
-    return ShieldError(
-        f"the request is longer than {limit} bytes", status=413, kind="invalid_request_error", param="body"
-    )
 
 
 def _gone(error: Exception) -> ShieldError:
