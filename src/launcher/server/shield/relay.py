@@ -9,20 +9,18 @@ from aiohttp import ClientError, ClientSession, hdrs, web
 from yarl import URL
 
 from launcher.server.shield import convert, errors, http1
-from launcher.server.shield.apis import Fix, fix_of, fixed, kept_headers, new_turn, too_long
+from launcher.server.shield.apis import Fix, fix_of, fixed, kept_headers, new_turn
 from launcher.server.shield.documents import corrected
 from launcher.server.shield.http1 import Head
+from launcher.server.shield.inbox import Inbox
 from launcher.server.shield.repair import Repair
 from launcher.server.shield.requests import COMPLETIONS, check, check_completions
 from launcher.server.shield.transcript import Transcript
 from launcher.server.shield.turn import Turn
 from launcher.server.shield.types import API_OF_PATH, Api, Json, ShieldConfig, ShieldError
 from launcher.server.shield.upstream import Upstream, UpstreamGoneError
-from launcher.units import MIB
 
 _MODEL = "/v1/models/"
-_ARRIVING_BYTES = 256 * MIB
-"""Of all requests that are not whole yet, together."""
 _KEYS = ("Authorization", "X-Api-Key")
 _POLL_S = 0.05  # how often a slow client is looked at; only while it is slow
 
@@ -37,8 +35,7 @@ class Relay:
         url = URL(config.upstream_url)
         self._host, self._port = url.host or "127.0.0.1", url.port or 80
         self._n_queued = 0
-        self._n_arriving = 0
-        """Bytes of requests that are not whole yet."""
+        self._inbox = Inbox(config)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -48,8 +45,8 @@ class Relay:
             if request.method == hdrs.METH_GET and request.path.startswith(_MODEL):
                 return await self._model(request)
             if not posted:  # health, models and metrics cost nothing, and are asked for most when it is busy
-                return await self._pass(request, None, await self._body(request))
-            body = await self._body(request)
+                return await self._pass(request, None, await self._inbox.read(request))
+            body = await self._inbox.read(request)
             # Not before it is whole: requests that never end must not keep others out.
             self._enter()
             try:
@@ -88,32 +85,6 @@ class Relay:
         if limit is not None and self._n_queued >= limit:
             raise ShieldError(f"{limit} requests wait already; come back later", status=503, kind="overloaded")
         self._n_queued += 1
-
-    async def _body(self, request: web.BaseRequest) -> bytes:
-        """Read the request's body, if it is not too long and arrives in time."""
-        limit = self._config.max_body_bytes
-        if limit is not None and (request.content_length or 0) > limit:
-            raise too_long(limit)
-        if not request.can_read_body:
-            return b""
-        if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and request.transport is not None:
-            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        chunks, size = [], 0
-        try:
-            async with asyncio.timeout(self._config.request_timeout_s):
-                async for chunk in request.content.iter_any():
-                    size += len(chunk)
-                    self._n_arriving += len(chunk)
-                    if limit is not None and size > limit:
-                        raise too_long(limit)
-                    if self._n_arriving > _ARRIVING_BYTES:
-                        raise ShieldError("too many long requests arrive at once", status=503, kind="overloaded")
-                    chunks.append(chunk)
-        except TimeoutError:
-            raise ShieldError("the request did not arrive in time", status=408, kind="timeout") from None
-        finally:
-            self._n_arriving -= size
-        return b"".join(chunks)
 
     async def _pass(self, request: web.BaseRequest, api: Api | None, body: bytes) -> web.StreamResponse:
         path = request.raw_path
