@@ -176,8 +176,17 @@ def test_without_a_sign_of_life_it_is_ended(bench: Bench) -> None:
 
 def test_warnings_are_told_once_it_is_ready(bench: Bench) -> None:
     warned = Warned(text="0.00.001.000 W srv  init: odd")
-    bench.run([warned, READY, warned, signal.SIGTERM])
-    assert bench.told.lines == ["llama-server: srv  init: odd"] * 2
+    bench.run([warned, READY, signal.SIGTERM])
+    assert bench.told.lines == ["llama-server: srv  init: odd"]
+
+
+def test_the_same_warning_is_told_once_in_a_while(bench: Bench) -> None:
+    many: Script = [Warned(text=f"0.00.001.000 W srv  init: odd {number}") for number in range(5)]
+    bench.run([READY, *many, signal.SIGTERM], step_s=1.0)
+    assert bench.told.lines == ["llama-server: srv  init: odd 0"]
+    bench.told.lines.clear()
+    bench.run([READY, *many[:2], signal.SIGTERM], step_s=301.0)
+    assert len(bench.told.lines) == 2
 
 
 def test_a_model_that_sleeps_and_wakes(bench: Bench) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import queue
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -37,6 +38,8 @@ MAX_RESTARTS = 5
 DELAYS_S = (0.2, 1.0, 2.0, 5.0, 10.0)
 """Before each start after a crash. The first is short: most crashes are one request's."""
 _SHOWN_LINES = 8
+_AGAIN_S = 300.0
+"""Before the same warning is told again; the log has each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,6 +154,7 @@ class _Supervisor:
         self._spawn, self._world = spawn, world
         self._crashes = 0
         self._held: list[str] = []
+        self._warned: dict[str, float] = {}
 
     def run(self) -> int:
         """Start, watch, start again."""
@@ -211,7 +215,7 @@ class _Supervisor:
         if isinstance(event, LoadProgress):
             self._sink.progress(event.value)
         elif isinstance(event, Warned):
-            self._held.append(f"llama-server: {message_of(event.text)}")
+            self._warn(message_of(event.text))
         elif event.state == "sleeping":
             self._update(sleeping=True)
             self._say("no request for a while: the model leaves memory until the next one")
@@ -223,6 +227,13 @@ class _Supervisor:
             for text in self._held:
                 self._sink.say(text)
             self._held = []
+
+    def _warn(self, message: str) -> None:
+        """Keep a warning to be told, unless one that differs in numbers alone was told a while ago."""
+        kind, now = re.sub(r"\d+", "", message), self._world.clock()
+        if now - self._warned.get(kind, -_AGAIN_S) >= _AGAIN_S:
+            self._warned[kind] = now
+            self._held.append(f"llama-server: {message}")
 
     def _update(self, **changes: object) -> None:
         self._record = replace(self._record, **changes)  # type: ignore[arg-type]
