@@ -26,14 +26,17 @@ def start_detached(job: Job, sink: Sink) -> ServerRecord:
         EngineError: the server did not start; nothing of it is left.
         KeyboardInterrupt: Ctrl-C while it loads ends it too.
     """
-    process = subprocess.Popen(
-        [sys.executable, "-m", "launcher.server.daemon"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        cwd="/",
-    )
+    job.record.log_path.parent.mkdir(parents=True, exist_ok=True)
+    job.record.log_path.touch(mode=0o600)
+    with job.record.log_path.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "launcher.server.daemon"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,  # a traceback that nobody foresaw is found there
+            start_new_session=True,
+            cwd="/",
+        )
     assert process.stdin is not None  # noqa: S101  # pipes were asked for
     assert process.stdout is not None  # noqa: S101
     try:
@@ -57,7 +60,9 @@ def start_detached(job: Job, sink: Sink) -> ServerRecord:
         # It is not waited for: the system's first process inherits it. Python would warn of that.
         if process.poll() is None:
             process.returncode = 0
-    raise EngineError("the server in the background ended without a word", hint="gpt-oss logs")
+    raise EngineError(
+        "the server in the background ended without a word", hint=f"gpt-oss logs --port {job.record.port}"
+    )
 
 
 def _outcome(found: dict[str, Any]) -> ServerRecord:
