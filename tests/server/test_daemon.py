@@ -9,23 +9,11 @@ import pytest
 from launcher.errors import EngineError
 from launcher.server.daemon import start_detached
 from launcher.server.supervise import Job
-from launcher.server.types import ServerRecord
-from tests.server.test_supervise import Told
+from tests.server.test_supervise import Told, new_record
 
 
 def job(root: Path, *, state_dir: Path) -> Job:
-    record = ServerRecord(
-        pid=0,
-        pid_started_s=0.0,
-        host="127.0.0.1",
-        port=8080,
-        model="gpt-oss-20b",
-        file="x",
-        n_ctx=4096,
-        n_parallel=1,
-        started_at="",
-        log_path=root / "logs" / "server.log",
-    )
+    record = new_record(root / "logs" / "server.log")
     return Job(command=(str(root / "nowhere" / "llama-server"),), record=record, state_dir=state_dir)
 
 

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from launcher.demo import demo_model_path
+from launcher.engines.programs import engine_program
 from tests.cli.sandbox import Sandbox, assert_runnable, free_port
 from tests.server.conftest import Served
 from tests.server.waiting import gone, wait_for
@@ -196,6 +197,25 @@ def test_a_file_that_llama_cpp_does_not_load(sandbox: Sandbox, tmp_path: Path) -
         assert "gpt-4x" in done.err
         assert_runnable(done.hint)
     assert sandbox.run("ps").out == ""
+
+
+def test_a_llama_server_that_tells_nothing_by_itself(serve: Callable[..., Served], tmp_path: Path) -> None:
+    program = tmp_path / "llama-server"
+    program.write_text(f'#!/bin/sh\nunset LLAMA_SERVER_ROUTER_PORT\nexec "{engine_program("llama-server")}" "$@"\n')
+    program.chmod(0o755)
+    served = serve("--llama-server", program)
+    assert ask(served.url).status_code == 200
+    record = served.record
+    assert served.sandbox.run("stop").code == 0
+    assert gone(record["server_pid"])
+
+
+@pytest.mark.parametrize("what", ["nowhere", "folder"])
+def test_a_llama_server_that_is_none(sandbox: Sandbox, tmp_path: Path, what: str) -> None:
+    (tmp_path / "folder").mkdir()
+    done = sandbox.refused("serve", "--model", demo_model_path(), "--llama-server", tmp_path / what)
+    assert done.code == 5
+    assert "is no program" in done.error
 
 
 def test_the_command_is_printed_and_nothing_started(sandbox: Sandbox) -> None:

@@ -23,6 +23,22 @@ READY = StateChange(state="ready")
 CRASHES: Script = [READY, Ended(returncode=-11)]
 
 
+def new_record(log_path: Path) -> ServerRecord:
+    """Of a server that is about to start."""
+    return ServerRecord(
+        pid=0,
+        pid_started_s=0.0,
+        host="127.0.0.1",
+        port=8080,
+        model="gpt-oss-20b",
+        file="x",
+        n_ctx=4096,
+        n_parallel=4,
+        started_at="",
+        log_path=log_path,
+    )
+
+
 class FakeChild:
     """Says its lines at once; `stop` is remembered."""
 
@@ -68,6 +84,7 @@ class Bench:
         self.children: list[FakeChild] = []
         self.log: list[str] = []
         self.now = 0.0
+        self.healthy = False
 
     def run(self, *scripts: Script, smaller: str | None = None, step_s: float = 30.0) -> int:
         left = iter(scripts)
@@ -83,20 +100,16 @@ class Bench:
             self.now += step_s
             return self.now
 
-        record = ServerRecord(
-            pid=0,
-            pid_started_s=0.0,
-            host="127.0.0.1",
-            port=8080,
-            model="gpt-oss-20b",
-            file="x",
-            n_ctx=4096,
-            n_parallel=4,
-            started_at="",
-            log_path=self.state / "logs" / "s.log",
-        )
+        record = new_record(self.state / "logs" / "s.log")
         job = Job(command=("llama-server",), record=record, state_dir=self.state, smaller=smaller)
-        return supervise(job, self.told, spawn=spawn, clock=clock, environ={})  # type: ignore[arg-type]
+        return supervise(
+            job,
+            self.told,
+            spawn=spawn,  # type: ignore[arg-type]
+            healthy=lambda _record: self.healthy,
+            clock=clock,
+            environ={},
+        )
 
     @property
     def written(self) -> str:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Protocol
 
@@ -32,6 +33,8 @@ from launcher.server.types import ServerRecord
 
 STALL_S = 600.0
 """Without progress while loading. The warm-up of a 120b on a slow disk reads 60 GB without telling: at 100 MB/s."""
+_LOOK_S = 1.0
+"""Between looks at a server that does not tell by itself that it is ready."""
 CALM_S = 600.0
 """A server that ran for so long has recovered from its last crash."""
 MAX_RESTARTS = 5
@@ -85,11 +88,24 @@ Front = Callable[[ServerRecord], AbstractContextManager[object]]
 """Something that stands before llama-server, for as long as the supervisor runs."""
 
 
+def answers(record: ServerRecord) -> bool:
+    """Whether llama-server says by HTTP that it is ready: builds that are no router's child say it so alone."""
+    connection = HTTPConnection("127.0.0.1", record.server_port or record.port, timeout=_LOOK_S)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
 def supervise(
     job: Job,
     sink: Sink,
     *,
     spawn: Spawn = Child,
+    healthy: Callable[[ServerRecord], bool] = answers,
     front: Front = lambda _record: nullcontext(),
     clock: Callable[[], float] = time.monotonic,
     environ: Mapping[str, str] = os.environ,
@@ -116,7 +132,7 @@ def supervise(
                 record,
                 sink,
                 spawn=lambda: spawn(job.command, log, events.put, environ),
-                world=_World(events=events, clock=clock, log=log),
+                world=_World(events=events, clock=clock, log=log, healthy=healthy),
             ).run()
     finally:
         registry.remove(job.state_dir, record.port)
@@ -142,6 +158,7 @@ class _World:
     events: queue.SimpleQueue[_Event]
     clock: Callable[[], float]
     log: LogFile
+    healthy: Callable[[ServerRecord], bool]
 
 
 class _Supervisor:
@@ -194,11 +211,15 @@ class _Supervisor:
         alive = self._world.clock()
         self._update(server_pid=child.pid, ready=False, sleeping=False)
         while True:
-            left = None if self._record.ready else max(0.0, alive + STALL_S - self._world.clock())
+            left = alive + STALL_S - self._world.clock()
             try:
-                event = self._world.events.get(timeout=left)
+                event = self._world.events.get(timeout=None if self._record.ready else max(0.0, min(left, _LOOK_S)))
             except queue.Empty:
-                raise self._failure(child, f"llama-server shows no sign of life for {STALL_S:.0f} s") from None
+                if left <= 0:
+                    raise self._failure(child, f"llama-server shows no sign of life for {STALL_S:.0f} s") from None
+                if self._world.healthy(self._record):
+                    self._tell(StateChange(state="ready"))
+                continue
             alive = self._world.clock()
             if isinstance(event, _Stop):
                 child.stop()
