@@ -87,11 +87,13 @@ def print_error(error: LauncherError) -> None:
     from rich.console import Console
     from rich.text import Text
 
+    from launcher.cli.output import one_line
+
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(Text.assemble(("error: ", "bold red"), _one_line(_message(error))))
+    console.print(Text.assemble(("error: ", "bold red"), one_line(_message(error))))
     for line in error.details:
-        console.print(Text(f"  {_one_line(line)}"))
-    console.print(Text.assemble(("hint:  ", "bold"), _one_line(error.hint or _next_command(error))))
+        console.print(Text(f"  {one_line(line)}"))
+    console.print(Text.assemble(("hint:  ", "bold"), one_line(error.hint or _next_command(error))))
 
 
 def _message(error: LauncherError) -> str:
@@ -113,8 +115,3 @@ def _next_command(error: LauncherError) -> str:
     if isinstance(error, EngineError):
         return "gpt-oss hardware"
     return _with_debug(sys.argv[1:])
-
-
-def _one_line(text: str) -> str:
-    """Names of files and what a server said may hold line breaks and escape sequences; neither reaches a terminal."""
-    return "".join(char if char.isprintable() else " " for char in text)

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from launcher.cli.output import one_line
 from launcher.errors import DamagedFileError
 
 _STEP_S = 0.1
@@ -58,7 +59,7 @@ def _print_from(path: Path, offset: int) -> int:
 
 
 def _print(line: bytes) -> None:
-    """A line without what could command a terminal."""
-    text = line.decode("utf-8", "replace").rstrip("\n")
-    sys.stdout.write("".join(char if char.isprintable() or char == "\t" else " " for char in text) + "\n")
+    """A line without what could command a terminal; its tabs stay."""
+    cells = line.decode("utf-8", "replace").rstrip("\n").split("\t")
+    sys.stdout.write("\t".join(map(one_line, cells)) + "\n")
     sys.stdout.flush()

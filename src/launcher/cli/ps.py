@@ -17,21 +17,15 @@ def ps(
     """
     from launcher.cli.output import print_json, say
     from launcher.paths import folders
+    from launcher.records import to_jsonable
     from launcher.server.registry import running
 
     servers = running(folders().state)
     if json:
-        print_json({"servers": [{**_plain(record), "url": record.url} for record in servers]})
+        print_json({"servers": [{**to_jsonable(record), "url": record.url} for record in servers]})
     elif servers:
         from launcher.cli.ps_view import print_servers
 
         print_servers(servers)
     else:
         say("no server runs; gpt-oss serve starts one")
-
-
-def _plain(record: object) -> dict[str, object]:
-    from launcher.records import to_jsonable
-
-    found: dict[str, object] = to_jsonable(record)
-    return found

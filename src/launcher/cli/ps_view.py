@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from launcher.cli.output import report_console
+from launcher.planner.types import HOST
 from launcher.server.types import ServerRecord
 from launcher.server.usage import host_usage
 from launcher.units import format_bytes
@@ -24,7 +25,7 @@ def print_servers(servers: Sequence[ServerRecord]) -> None:
     now = datetime.now(UTC)
     for record in servers:
         used = host_usage(record.server_pid) if record.server_pid is not None else None
-        planned = (record.planned_bytes or {}).get("CPU")
+        planned = (record.planned_bytes or {}).get(HOST)
         table.add_row(
             str(record.port),
             record.file,

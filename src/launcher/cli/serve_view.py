@@ -7,7 +7,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from launcher.cli.output import say, talk_console
+from launcher.cli.output import one_line, say, talk_console
+from launcher.planner.types import HOST
 from launcher.server.types import ServerRecord
 from launcher.server.usage import host_usage
 from launcher.units import format_bytes
@@ -66,8 +67,8 @@ class ServeSink:
         self._bar = False
 
     def say(self, text: str) -> None:
-        """A line."""
-        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        """A line, of which llama-server may have written a part."""
+        self._progress.console.print(one_line(text), markup=False, highlight=False, soft_wrap=True)
 
     def ready(self, record: ServerRecord) -> None:
         """The bar ends, the address is shown; of a server that is back after a crash or a sleep, that it is."""
@@ -117,7 +118,7 @@ def _memory(record: ServerRecord) -> str:
         mapped = used.mapped_bytes or 0
         kinds = f" ({format_bytes(used.anonymous_bytes)} allocated, {format_bytes(mapped)} mapped)" if mapped else ""
         parts.append(
-            f"RAM {format_bytes(used.anonymous_bytes + mapped)} of {format_bytes(planned.get('CPU', 0))} planned{kinds}"
+            f"RAM {format_bytes(used.anonymous_bytes + mapped)} of {format_bytes(planned.get(HOST, 0))} planned{kinds}"
         )
-    parts += [f"{name} {format_bytes(n)} planned" for name, n in planned.items() if name != "CPU"]
+    parts += [f"{name} {format_bytes(n)} planned" for name, n in planned.items() if name != HOST]
     return f"Memory: {', '.join(parts) or 'not told by this system'}"

@@ -155,12 +155,7 @@ def model_names(plan: Plan) -> tuple[str, ...]:
 
 
 def server_command(plan: Plan, model: Path, options: ServeOptions, *, program: str) -> tuple[str, ...]:
-    """Everything that llama-server is told.
-
-    Raises:
-        UsageError: an extra argument decides what the plan or an option has decided.
-    """
-    check_extra(options.extra)
+    """Everything that llama-server is told. `options.extra` has passed `check_extra`."""
     budget = cache_budget(plan)
     origins = options.cors_origins
     return (

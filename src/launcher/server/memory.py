@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from launcher.hardware.nvidia import driver_present, load_nvml
+from launcher.planner.types import HOST
 from launcher.server.usage import HostUsage, host_usage
 
-_HOST = "CPU"  # the plan's name for it, planner/types.py
 _SYSTEMS = {"linux": "Linux", "darwin": "Darwin", "win32": "Windows"}
 
 
@@ -71,12 +71,12 @@ def memory_rows(
     NVML numbers GPUs by their slots, CUDA by their speed: of several only the sum is told, in a row of its own.
     """
     planned = planned or {}
-    gpus = [name for name in planned if name != _HOST]
+    gpus = [name for name in planned if name != HOST]
     rows = [
         MemoryRow(
-            name=_HOST,
+            name=HOST,
             used_bytes=None if host is None else host.anonymous_bytes + (host.mapped_bytes or 0),
-            planned_bytes=planned.get(_HOST),
+            planned_bytes=planned.get(HOST),
             anonymous_bytes=host.anonymous_bytes if host and host.mapped_bytes is not None else None,
             mapped_bytes=host.mapped_bytes if host else None,
         )

@@ -6,16 +6,13 @@ a stop sequence ended `end_turn`. Deltas pass as they are.
 
 from __future__ import annotations
 
-import json
 import re
 
-from launcher.server.shield.turn import sse
+from launcher.server.shield.turn import kind_of, sse, value_of
 from launcher.server.shield.types import Json
 
-_KIND = re.compile(rb"^event: (\S+)", re.MULTILINE)
 _SIGNATURE = b'"type":"signature_delta"'
 _INDEX = re.compile(rb'"index":(\d+)')
-_DATA = b"data: "
 
 
 class MessagesStream:
@@ -32,23 +29,22 @@ class MessagesStream:
         return b"".join(self._block(block) for block in events.split(b"\n\n") if block)
 
     def _block(self, block: bytes) -> bytes:
-        found = _KIND.search(block)
-        kind = found[1] if found is not None else b""
-        if kind == b"content_block_delta":
+        kind = kind_of(block)
+        if kind == "content_block_delta":
             return b"" if _SIGNATURE in block and self._index(block) in self._stopped else block + b"\n\n"
-        if kind == b"content_block_start":
-            value: Json = json.loads(block[block.index(_DATA) + len(_DATA) :])
+        if kind == "content_block_start":
+            value = value_of(block)
             before = self._stop()
             self._open = (value["index"], value["content_block"]["type"])
             return before + block + b"\n\n"
-        if kind == b"content_block_stop":
+        if kind == "content_block_stop":
             index = self._index(block)
             if index in self._stopped:
                 return b""
             self._stopped.add(index)
             self._open = None
-        elif kind == b"message_delta":
-            value = json.loads(block[block.index(_DATA) + len(_DATA) :])
+        elif kind == "message_delta":
+            value = value_of(block)
             return sse("message_delta", {**value, "delta": with_reason(value["delta"])})
         return block + b"\n\n"
 

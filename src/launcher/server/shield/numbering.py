@@ -7,13 +7,11 @@ Deltas are not parsed and written anew: what is missing goes in behind their fir
 
 from __future__ import annotations
 
-import json
 import re
 
-from launcher.server.shield.turn import sse
+from launcher.server.shield.turn import kind_of, sse, value_of
 from launcher.server.shield.types import Json
 
-_KIND = re.compile(rb"^event: (\S+)", re.MULTILINE)
 _ITEM_ID = re.compile(rb'"item_id":"([^"]+)"')
 _DATA = b"data: {"
 _CONTENT = ("response.output_text.", "response.content_part.", "response.reasoning_text.")
@@ -38,17 +36,16 @@ class ResponsesStream:
         return b"".join(self._block(block) for block in events.split(b"\n\n") if block)
 
     def _block(self, block: bytes) -> bytes:
-        found = _KIND.search(block)
+        kind = kind_of(block)
         at = block.find(_DATA)
-        if found is None or at < 0:
+        if not kind or at < 0:
             return block + b"\n\n"  # a comment that keeps the connection alive
-        kind = found[1].decode()
         if kind.endswith(".delta"):
             if kind == "response.reasoning_text.delta":
-                self._reasoning.append(json.loads(block[at + len(_DATA) - 1 :])["delta"])
+                self._reasoning.append(value_of(block)["delta"])
             item = _ITEM_ID.search(block)
             return self._numbered(block, at, self._place(kind, item[1].decode() if item else ""))
-        value: Json = json.loads(block[at + len(_DATA) - 1 :])
+        value = value_of(block)
         if kind == "response.output_item.added":
             return self._added(value)
         if kind == "response.output_item.done":

@@ -81,16 +81,6 @@ async def open_shield(config: ShieldConfig) -> AsyncIterator[RunningShield]:
             await runner.cleanup()
 
 
-async def run_shield(config: ShieldConfig, stop: asyncio.Event | None = None) -> None:
-    """Listen until `stop` is set, or until cancelled.
-
-    Raises:
-        UsageError: see `open_shield`.
-    """
-    async with open_shield(config):
-        await (stop or asyncio.Event()).wait()
-
-
 @contextmanager
 def start_shield(config: ShieldConfig) -> Iterator[RunningShield]:
     """Listen in a thread of its own until the context ends.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import time
 from abc import ABC, abstractmethod
@@ -35,6 +36,22 @@ def events(stream: bytes) -> Iterator[tuple[str, Json]]:
             text = line[6:] if line.startswith("data: ") else text
         if text.startswith("{"):
             yield kind, json.loads(text)
+
+
+_KIND = re.compile(rb"^event: (\S+)", re.MULTILINE)
+_DATA = b"data: "
+
+
+def kind_of(block: bytes) -> str:
+    """The kind of one event, without parsing it; empty where it says none."""
+    found = _KIND.search(block)
+    return found[1].decode() if found is not None else ""
+
+
+def value_of(block: bytes) -> Json:
+    """What one event holds, which is an object."""
+    value: Json = json.loads(block[block.index(_DATA) + len(_DATA) :])
+    return value
 
 
 class Turn(ABC):
