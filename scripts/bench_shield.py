@@ -1,10 +1,10 @@
-"""The shield beside bare llama-server: throughput in interleaved pairs, and how much later a lone first token comes.
+"""`gpt-oss serve`, and `serve --direct`, beside bare llama-server: throughput, and how much later a first token comes.
 
     uv run python scripts/bench_shield.py
 
-Both answer the demo model's longest story from one llama-server, so that every pair differs in nothing but the way. The
-shield runs in a process of its own, as it does under `serve`; the client counts events and parses none. Prints one JSON
-document; ratios are medians over the pairs.
+Three servers stand at once and each is asked in turn while the others idle, so that a drifting machine favours none:
+the two of the launcher, and a llama-server with the arguments that `serve --direct --dry-run` prints. All tell the demo
+model's longest story; the client counts events and parses none. Prints one JSON document; ratios are medians of rounds.
 """
 
 from __future__ import annotations
@@ -12,37 +12,69 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import multiprocessing
+import os
+import shlex
 import statistics
+import subprocess
 import sys
 import time
-from multiprocessing.connection import Connection
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
+import httpx
 
-from launcher.demo import demo_model_path  # noqa: E402
-from launcher.server.shield.run import start_shield  # noqa: E402
-from launcher.server.shield.types import ShieldConfig  # noqa: E402
-from tests.server.malformed import running_server  # noqa: E402  # tests are no package of the project's
+from launcher.demo import demo_model_path
 
 PORT = 18462
+WAYS = {"bare": 0, "direct": 1, "serve": 2}
+"""Offsets to `PORT`."""
 BODY = {
     "messages": [{"role": "user", "content": "Tell me a story."}],
     "reasoning_effort": "high",
     "temperature": 0,
     "stream": True,
 }
-PHASE_S = 3.0  # of streams, at least: a single one of 200 tokens takes 30 ms on this model
+SLICE_S = 0.4  # of streams, at least: a single one of 200 tokens takes 60 ms on this model
+N_SLICES = 8  # of each way in a round: the speed of a shared machine drifts by a tenth within seconds
+START_TIMEOUT_S = 60.0
 
 
-def serve_shield(upstream: str, channel: Connection) -> None:
-    """Run a shield until told to stop."""
-    with start_shield(ShieldConfig(port=0, upstream_url=upstream)) as shield:
-        channel.send(shield.port)
-        channel.recv()
+@contextmanager
+def servers(arguments: list[str]) -> Iterator[None]:
+    """All three, on ports of their own; gone at the end."""
+    launcher = [str(Path(sys.executable).with_name("gpt-oss")), "serve", *arguments]
+    with TemporaryDirectory() as state, ExitStack() as stack:
+        environment = {**os.environ, "XDG_STATE_HOME": state, "XDG_CONFIG_HOME": state}
+
+        def run(command: list[str]) -> None:
+            process = stack.enter_context(
+                subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            )
+            stack.callback(process.terminate)
+
+        bare = [*launcher, "--direct", "--port", str(PORT + WAYS["bare"])]
+        run(shlex.split(subprocess.check_output([*bare, "--dry-run"], env=environment, text=True)))
+        run([*launcher, "--direct", "--port", str(PORT + WAYS["direct"])])
+        run([*launcher, "--port", str(PORT + WAYS["serve"])])
+        for offset in WAYS.values():
+            wait_until_ready(PORT + offset)
+        yield
+
+
+def wait_until_ready(port: int) -> None:
+    """Ask until it answers."""
+    until = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < until:
+        try:
+            if httpx.get(f"http://127.0.0.1:{port}/health").status_code == httpx.codes.OK:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.1)
+    raise SystemExit(f"nothing answers on port {port}")
 
 
 async def stream(port: int) -> tuple[float, int]:
@@ -65,19 +97,29 @@ async def stream(port: int) -> tuple[float, int]:
     return first, count
 
 
-async def throughput(port: int, n_streams: int, phase_s: float) -> float:
-    """Events per second of `n_streams` clients that ask again and again."""
-    until = time.perf_counter() + phase_s
+async def throughput(port: int, n_streams: int) -> tuple[int, float]:
+    """Events, and seconds, of `n_streams` clients that ask again and again."""
     started = time.perf_counter()
 
     async def client() -> int:
         count = 0
-        while time.perf_counter() < until:
+        while time.perf_counter() < started + SLICE_S:
             count += (await stream(port))[1]
         return count
 
     counts = await asyncio.gather(*(client() for _ in range(n_streams)))
-    return sum(counts) / (time.perf_counter() - started)
+    return sum(counts), time.perf_counter() - started
+
+
+async def one_round(n_streams: int) -> dict[str, float]:
+    """Events per second of each way, in slices that take turns."""
+    counts, seconds = dict.fromkeys(WAYS, 0), dict.fromkeys(WAYS, 0.0)
+    for number in range(N_SLICES):
+        for way in sorted(WAYS, reverse=bool(number % 2)):
+            count, elapsed_s = await throughput(PORT + WAYS[way], n_streams)
+            counts[way] += count
+            seconds[way] += elapsed_s
+    return {way: counts[way] / seconds[way] for way in WAYS}
 
 
 async def first_token_ms(port: int, n: int) -> float:
@@ -85,57 +127,48 @@ async def first_token_ms(port: int, n: int) -> float:
     return statistics.median([(await stream(port))[0] * 1e3 for _ in range(n)])
 
 
-async def measure(bare: int, shield: int, args: argparse.Namespace) -> dict[str, Any]:
-    """All pairs. Which of a pair goes first alternates."""
+async def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """All rounds."""
     result: dict[str, Any] = {}
-    await first_token_ms(bare, 5)
-    await first_token_ms(shield, 5)
+    for offset in WAYS.values():
+        await first_token_ms(PORT + offset, 5)
     for n_streams in args.streams:
-        pairs = []
-        for number in range(args.pairs):
-            rates = {}
-            for name, port in sorted({"bare": bare, "shield": shield}.items(), reverse=bool(number % 2)):
-                rates[name] = await throughput(port, n_streams, args.phase)
-            pairs.append(rates)
-            print(n_streams, {name: round(rate) for name, rate in rates.items()}, file=sys.stderr)
-        ratios = [pair["shield"] / pair["bare"] for pair in pairs]
+        rounds = []
+        for _ in range(args.rounds):
+            rates = await one_round(n_streams)
+            rounds.append(rates)
+            print(n_streams, {way: round(rate) for way, rate in rates.items()}, file=sys.stderr)
         result[f"{n_streams}_streams"] = {
-            "bare_events_per_s": round(statistics.median(pair["bare"] for pair in pairs)),
-            "shield_events_per_s": round(statistics.median(pair["shield"] for pair in pairs)),
-            "median_ratio": round(statistics.median(ratios), 3),
-            "ratios": [round(ratio, 3) for ratio in ratios],
+            "events_per_s": {way: round(statistics.median(rates[way] for rates in rounds)) for way in WAYS},
+            **{way: ratios([rates[way] / rates["bare"] for rates in rounds]) for way in WAYS if way != "bare"},
         }
-    lone = [
-        {"bare": await first_token_ms(bare, 20), "shield": await first_token_ms(shield, 20)} for _ in range(args.pairs)
-    ]
-    result["lone_first_token"] = {
-        "bare_ms": round(statistics.median(pair["bare"] for pair in lone), 2),
-        "shield_ms": round(statistics.median(pair["shield"] for pair in lone), 2),
-        "median_added_ms": round(statistics.median(pair["shield"] - pair["bare"] for pair in lone), 2),
+    lone = [{way: await first_token_ms(PORT + WAYS[way], 20) for way in WAYS} for _ in range(args.rounds)]
+    result["lone_first_token_ms"] = {
+        "bare": round(statistics.median(times["bare"] for times in lone), 2),
+        **{
+            f"{way}_added": round(statistics.median(times[way] - times["bare"] for times in lone), 2)
+            for way in WAYS
+            if way != "bare"
+        },
     }
     return result
 
 
+def ratios(values: list[float]) -> dict[str, Any]:
+    """The median, and what it is of."""
+    return {"median_ratio": round(statistics.median(values), 3), "ratios": [round(value, 3) for value in values]}
+
+
 def main() -> None:
-    """Start both, measure, print."""
+    """Start all, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--phase", type=float, default=PHASE_S, help="seconds of each measurement")
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 4, 64])
     parser.add_argument("--model", type=Path, default=demo_model_path())
     parser.add_argument("--parallel", type=int, default=4, help="llama-server's slots")
     args = parser.parse_args()
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    slots = ("--parallel", str(args.parallel), "--ctx-size", str(1024 * args.parallel))
-    with running_server(PORT, *slots, model=args.model) as server:
-        process = context.Process(target=serve_shield, args=(server.url, theirs))
-        process.start()
-        try:
-            result = asyncio.run(measure(PORT, ours.recv(), args))
-        finally:
-            ours.send(None)
-            process.join()
+    with servers(["--model", str(args.model), "--parallel", str(args.parallel)]):
+        result = asyncio.run(measure(args))
     print(json.dumps({"parallel": args.parallel, "model": args.model.name, **result}, indent=1))
 
 
