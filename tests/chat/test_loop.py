@@ -34,19 +34,21 @@ TIMINGS = Timings(prompt_n=1, cache_n=0, prompt_ms=1, predicted_n=1, predicted_m
 class FakeEngine:
     """Repeats the last question, a word a delta; a word is a token, and `fail` refuses questions that hold it."""
 
-    n_ctx: int = 100
+    n_ctx: int | None = 100
     fail: str = "fail"
     on_word: Callable[[str], None] = lambda word: None
     asked: list[tuple[tuple[Message, ...], Sampling]] = field(default_factory=list)
     cancelled: bool = False
 
-    def prompt_tokens(self, messages: Sequence[Message], sampling: Sampling) -> list[int]:
-        return [0 for message in messages for _ in message.content.split()]
+    def count_tokens(self, messages: Sequence[Message], sampling: Sampling, *, tools: Sequence[object] = ()) -> int:
+        return sum(len(message.content.split()) for message in messages)
 
     def cancel(self) -> None:
         self.cancelled = True
 
-    def chat(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[ChatDelta]:
+    def chat(
+        self, messages: Sequence[Message], sampling: Sampling, *, tools: Sequence[object] = ()
+    ) -> Iterator[ChatDelta]:
         self.asked.append((tuple(messages), sampling))
         self.cancelled = False
         return self._stream(messages[-1].content)

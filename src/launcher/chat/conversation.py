@@ -72,7 +72,7 @@ class Fitted:
 
 
 def fit(
-    conversation: Conversation, count_tokens: Callable[[Sequence[Message]], int], n_ctx: int, reserve: int
+    conversation: Conversation, count_tokens: Callable[[Sequence[Message]], int], n_ctx: int | None, reserve: int
 ) -> Fitted:
     """Choose what of a conversation goes into the context.
 
@@ -83,18 +83,18 @@ def fit(
     Args:
         conversation: Everything that was said.
         count_tokens: Tokens of the prompt that these messages make; fewer messages never make more.
-        n_ctx: Tokens that the context holds.
+        n_ctx: Tokens that the context holds; None: unknown, and everything goes.
         reserve: Of these, how many are kept for the answer.
 
     Raises:
         UsageError: The instructions and the last turn alone are too long.
     """
-    room = n_ctx - reserve
     everything = conversation.messages
     n_prompt = count_tokens(everything)
-    if n_prompt <= room:
+    if n_ctx is None or n_prompt <= n_ctx - reserve:
         return Fitted(messages=everything, n_prompt=n_prompt, dropped_reasoning=False, dropped=())
 
+    room = n_ctx - reserve
     starts = [index for index, message in enumerate(everything) if message.role == "user"]
     last = starts[-1] if starts else 0
     slim = tuple(

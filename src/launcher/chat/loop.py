@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Protocol, cast, get_args
+from typing import cast, get_args
 
 from launcher.chat.conversation import Conversation, fit
 from launcher.chat.printer import Printer
 from launcher.engines.types import (
-    ChatDelta,
     EndDelta,
+    Engine,
     FinishReason,
     Message,
     NoteDelta,
@@ -36,37 +36,16 @@ HELP = """\
 Ctrl-C stops an answer; what came of it is kept."""
 
 
-class ChatEngine(Protocol):
-    """What a loop needs of an engine; `EmbeddedEngine` is one."""
-
-    @property
-    def n_ctx(self) -> int:
-        """Tokens that one conversation may hold."""
-        ...
-
-    def prompt_tokens(self, messages: Sequence[Message], sampling: Sampling) -> Sequence[int]:
-        """Tokens of the prompt that these messages make."""
-        ...
-
-    def chat(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[ChatDelta]:
-        """Stream one assistant turn."""
-        ...
-
-    def cancel(self) -> None:
-        """Stop the running turn within one token."""
-        ...
-
-
 def run_turn(
-    engine: ChatEngine, conversation: Conversation, sampling: Sampling, printer: Printer
+    engine: Engine, conversation: Conversation, sampling: Sampling, printer: Printer
 ) -> tuple[Conversation, FinishReason]:
     """Answer the last message of `conversation`; gives it back with what the model said, however the turn ended.
 
     Raises:
         LauncherError: the last message alone is longer than the context, or the engine failed.
     """
-    reserve = min(_RESERVE_MAX_TOKENS, engine.n_ctx // _RESERVE_PART)
-    fitted = fit(conversation, lambda messages: len(engine.prompt_tokens(messages, sampling)), engine.n_ctx, reserve)
+    reserve = min(_RESERVE_MAX_TOKENS, (engine.n_ctx or 0) // _RESERVE_PART)
+    fitted = fit(conversation, lambda messages: engine.count_tokens(messages, sampling), engine.n_ctx, reserve)
     if fitted.notice:
         printer.show(NoteDelta(text=fitted.notice))
     texts: dict[str, list[str]] = {"analysis": [], "commentary": [], "final": []}
@@ -113,7 +92,7 @@ def stop_on_interrupt(cancel: Callable[[], None]) -> Iterator[None]:
 
 
 def chat_loop(
-    engine: ChatEngine,
+    engine: Engine,
     conversation: Conversation,
     sampling: Sampling,
     *,
@@ -149,7 +128,7 @@ def chat_loop(
 
 
 def _turn(
-    engine: ChatEngine,
+    engine: Engine,
     conversation: Conversation,
     line: str,
     sampling: Sampling,

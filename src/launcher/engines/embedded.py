@@ -89,6 +89,12 @@ class EmbeddedEngine:
         pieces = self.dialect.render(messages, tools=tools, effort=sampling.reasoning_effort, now=self._now())
         return [token for piece in pieces for token in self._tokenize(piece)]
 
+    def count_tokens(
+        self, messages: Sequence[Message], sampling: Sampling, *, tools: Sequence[dict[str, Any]] = ()
+    ) -> int:
+        """How many they are."""
+        return len(self.prompt_tokens(messages, sampling, tools))
+
     def _tokenize(self, piece: PromptPiece) -> list[int]:
         if piece.trusted:
             return self._model.tokenize(piece.text, parse_special=True)

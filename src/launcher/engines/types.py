@@ -47,6 +47,8 @@ class Sampling:
     """None: until the model stops or the context is full."""
     reasoning_effort: ReasoningEffort | None = None
     """None leaves the template's default (medium)."""
+    json_schema: str | None = None
+    """JSON schema, as text, that the final answer (not the reasoning) follows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,12 +125,22 @@ class Engine(Protocol):
     """Something that answers a conversation. Closing the iterator stops within one token."""
 
     @property
-    def n_ctx(self) -> int:
-        """Tokens that one conversation may hold."""
+    def n_ctx(self) -> int | None:
+        """Tokens that one conversation may hold; None where a server does not tell."""
+        ...
+
+    def count_tokens(
+        self, messages: Sequence[Message], sampling: Sampling, *, tools: Sequence[dict[str, Any]] = ()
+    ) -> int:
+        """Tokens of the prompt that these messages make; an upper bound where they cannot be counted."""
         ...
 
     def chat(
         self, messages: Sequence[Message], sampling: Sampling, *, tools: Sequence[dict[str, Any]] = ()
     ) -> Iterator[ChatDelta]:
         """Stream one assistant turn."""
+        ...
+
+    def cancel(self) -> None:
+        """Stop the running turn within one token. Any thread, any time."""
         ...
