@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import get_app
 from prompt_toolkit.enums import EditingMode
-from prompt_toolkit.filters import Condition, is_done
+from prompt_toolkit.filters import Always, Condition, is_done
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.input import Input
 from prompt_toolkit.key_binding.vi_state import InputMode
@@ -99,6 +99,8 @@ class FullPrompt:
         if edit_mode == "vi":
             self._session.app.ttimeoutlen = VI_ESCAPE_S
             self._session.app.timeoutlen = VI_ESCAPE_S
+        # Otherwise the input, and not the space below the bar, keeps the rows that a menu took.
+        self._session.layout.current_window.dont_extend_height = Always()
         if status is not None or edit_mode == "vi":
             self._add_bar()
 

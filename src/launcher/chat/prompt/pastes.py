@@ -11,8 +11,10 @@ MAX_LINES = 20
 """What is longer would push the conversation off the screen."""
 MAX_CHARS = 2_000
 """Of a paste: more than a screen, even on one line."""
-MAX_OPEN_CHARS = 20_000
-"""Of any text: beyond it a keystroke takes longer than 50 ms to show, since the lines around it are laid out anew."""
+MAX_OPEN_LINE = 10_000
+"""Characters of a line that is open for editing: it is laid out anew for every keystroke, which takes 25 ms by then."""
+MAX_OPEN_CHARS = 200_000
+"""Of any text that is open: other lines cost little, but not nothing."""
 
 # Private use, at the end of the last plane: no font, keyboard or file has a meaning for these.
 _FIRST, _LAST = 0x10F000, 0x10FFFD
@@ -27,17 +29,17 @@ class Pastes:
 
     def of_paste(self, text: str) -> str:
         """What to insert for a cleaned paste: itself, or the character that stands for it."""
-        return self._held(text, max_chars=MAX_CHARS, max_lines=MAX_LINES)
+        return self._held(text) if len(text) > MAX_CHARS or n_lines(text) > MAX_LINES else self.of_text(text)
 
     def of_text(self, text: str) -> str:
         """What to show for a text that was there before, such as an earlier question: itself while it can be edited."""
-        return self._held(text, max_chars=MAX_OPEN_CHARS, max_lines=None)
-
-    def _held(self, text: str, *, max_chars: int, max_lines: int | None) -> str:
-        many = max_lines is not None and n_lines(text) > max_lines
+        is_slow = len(text) > MAX_OPEN_CHARS or (
+            len(text) > MAX_OPEN_LINE and max(map(len, text.split("\n"))) > MAX_OPEN_LINE
+        )
         # A text that happens to have one of our characters would otherwise be taken for a paste.
-        if not many and len(text) <= max_chars and not _ANY.search(text):
-            return text
+        return self._held(text) if is_slow or _ANY.search(text) else text
+
+    def _held(self, text: str) -> str:
         for mark, held in self._texts.items():
             if held == text:
                 return mark
