@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from launcher.engines.dialect import Dialect
+from launcher.engines.grammar import grammar_of
 from launcher.engines.harmony import TurnParser
 from launcher.engines.harmony.template import PromptPiece
 from launcher.engines.llama import LlamaContext, LlamaModel, LoadProgress, captured_log
 from launcher.engines.prefix import WindowSpan, choose_reuse
-from launcher.engines.sampler import sampler_chain
+from launcher.engines.sampler import AnswerTokens, answer_sampler, sampler_chain
 from launcher.engines.types import (
     ChatDelta,
     EndDelta,
@@ -110,12 +111,19 @@ class EmbeddedEngine:
 
         Raises:
             EngineError: the prompt does not fit the context, or llama.cpp failed.
+            UsageError: no answer can be held to the JSON schema.
         """
+        grammar = None if sampling.json_schema is None else grammar_of(sampling.json_schema)
         self._cancelled.clear()  # here, not at the first delta: a cancel that comes in between must count
-        return self._turn(messages, sampling, tools, self._clock())
+        return self._turn(messages, sampling, tools, grammar, self._clock())
 
     def _turn(
-        self, messages: Sequence[Message], sampling: Sampling, tools: Sequence[dict[str, Any]], begin: float
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        tools: Sequence[dict[str, Any]],
+        grammar: str | None,
+        begin: float,
     ) -> Iterator[ChatDelta]:
         prompt = self.prompt_tokens(messages, sampling, tools)
         if len(prompt) >= self.n_ctx:
@@ -135,7 +143,8 @@ class EmbeddedEngine:
         parser = self.dialect.parser()
         reason: FinishReason = "cancelled"
         if not stopped:
-            reason = yield from self._generate(parser, sampling, turn)
+            with self._draw(sampling, grammar, parser) as draw:
+                reason = yield from self._generate(parser, sampling, turn, draw)
         yield from parser.finish(reason)
         yield EndDelta(
             finish_reason=parser.finish_reason or reason,
@@ -203,33 +212,49 @@ class EmbeddedEngine:
         self._checkpoints.append(_Checkpoint(span, self._context.save_window()))
         del self._checkpoints[:-_MAX_CHECKPOINTS]
 
+    @contextmanager
+    def _draw(self, sampling: Sampling, grammar: str | None, parser: TurnParser) -> Iterator[Callable[[], int | None]]:
+        """What draws the next token of a turn; None where a grammar leaves none."""
+        pointer, lib = self._context.pointer, self._lib
+        if grammar is None:
+            with sampler_chain(lib, sampling) as chain:
+                yield lambda: int(lib.llama_sampler_sample(chain, pointer, -1))
+            return
+        tokens = AnswerTokens.of(self.dialect.control, self.dialect.ends, self.dialect.harmony)
+        with answer_sampler(lib, self._model, sampling, grammar, tokens) as sampler:
+            yield lambda: sampler.draw(pointer, parser)
+
     def _generate(
-        self, parser: TurnParser, sampling: Sampling, turn: _Turn
+        self, parser: TurnParser, sampling: Sampling, turn: _Turn, draw: Callable[[], int | None]
     ) -> Generator[ChatDelta, None, FinishReason]:
         """Sample and decode until the model, the limit, the context or the user ends the turn."""
-        context, model, lib, clock = self._context, self._model, self._lib, self._clock
+        context, model, clock = self._context, self._model, self._clock
         room = self.n_ctx - len(self._cached)
         limit = room if sampling.max_tokens is None else min(room, sampling.max_tokens)
         context.perf_reset()
-        with sampler_chain(lib, sampling) as chain:
-            while turn.predicted_n < limit:
-                if self._cancelled.is_set():
-                    return "cancelled"
-                start = clock()
-                token = lib.llama_sampler_sample(chain, context.pointer, -1)
-                turn.predicted_n += 1
-                turn.first = turn.first or clock()
-                deltas = parser.feed(token, model.piece(token))
-                turn.predicted_s += clock() - start
-                yield from deltas
-                if parser.done or token in self.dialect.ends:
-                    return "stop"
-                if turn.predicted_n == limit:
-                    break
-                start = clock()
-                context.decode((token,), len(self._cached), logits=True)
-                self._cached.append(token)
-                turn.predicted_s += clock() - start
+        while turn.predicted_n < limit:
+            if self._cancelled.is_set():
+                return "cancelled"
+            start = clock()
+            token = draw()
+            if token is None:
+                yield NoteDelta(
+                    text="nothing that the model can write satisfies the JSON schema: the answer stops here"
+                )
+                return "stop"
+            turn.predicted_n += 1
+            turn.first = turn.first or clock()
+            deltas = parser.feed(token, model.piece(token))
+            turn.predicted_s += clock() - start
+            yield from deltas
+            if parser.done or token in self.dialect.ends:
+                return "stop"
+            if turn.predicted_n == limit:
+                break
+            start = clock()
+            context.decode((token,), len(self._cached), logits=True)
+            self._cached.append(token)
+            turn.predicted_s += clock() - start
         if limit == room:
             yield NoteDelta(text=f"the context of {self.n_ctx} tokens is full: the answer stops here")
         return "length"

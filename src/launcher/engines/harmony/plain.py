@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from launcher.engines.harmony.turn import TurnWriter, Utf8Stream, default_call_id
+from launcher.engines.harmony.turn import Place, TurnWriter, Utf8Stream, default_call_id
 from launcher.engines.types import Channel, ChatDelta, FinishReason, Message
 
 _OPEN = "<think>"
@@ -55,6 +55,15 @@ class PlainParser:
     def finish_reason(self) -> FinishReason | None:
         """Why the turn ended; None while it goes on."""
         return self._finish_reason
+
+    @property
+    def place(self) -> Place:
+        """Where the next token would stand: all text is the answer, but for what was begun as analysis."""
+        return "answer" if self._channel == "final" else "text"
+
+    def instead_of(self, _piece: bytes) -> tuple[int, ...]:
+        """Nothing: there are no headers."""
+        return ()
 
     def message(self) -> Message:
         """Give the turn so far as a message for the conversation."""

@@ -17,7 +17,7 @@ from launcher.engines.harmony.header import (
     split_header,
 )
 from launcher.engines.harmony.tokens import ControlKind, HarmonyTokens
-from launcher.engines.harmony.turn import TurnWriter, Utf8Stream, default_call_id, is_json_object, quote
+from launcher.engines.harmony.turn import Place, TurnWriter, Utf8Stream, default_call_id, is_json_object, quote
 from launcher.engines.types import Channel, ChatDelta, FinishReason, Message, ToolCall
 
 State = Literal["header", "body", "done"]
@@ -52,6 +52,7 @@ class HarmonyParser:
 
     def __init__(self, tokens: HarmonyTokens, *, make_id: Callable[[int], str] = default_call_id) -> None:
         """Start a turn. `make_id` names the n-th tool call of the turn, counted from 1."""
+        self._tokens = tokens
         self._kinds = tokens.kinds()
         self._utf8 = Utf8Stream()
         self._out = TurnWriter(make_id)
@@ -75,6 +76,28 @@ class HarmonyParser:
     def finish_reason(self) -> FinishReason | None:
         """Why the turn ended; None while it goes on."""
         return self._finish_reason
+
+    @property
+    def place(self) -> Place:
+        """Where the next token would stand."""
+        if self._state != "body":
+            return "header"
+        if not self._header_is_text():
+            return "call"
+        return "answer" if self._channel == "final" else "text"
+
+    def instead_of(self, piece: bytes) -> tuple[int, ...]:
+        """Control tokens that may stand here in place of a text that opens a message without a header."""
+        if self._state != "header":
+            return ()
+        text, tokens = piece.decode("utf-8", "replace"), self._tokens
+        section, n_chars = self._sections[-1], sum(len(each.text) for each in self._sections)
+        if n_chars + len(text) <= MAX_HEADER_CHARS and (
+            section.kind != "role" or may_be_role(section.text + text, self._expect)
+        ):
+            return ()
+        # A `<|start|>` would make text of what the header holds.
+        return (tokens.channel, tokens.message) if n_chars else (tokens.channel, tokens.start)
 
     @property
     def content(self) -> str:

@@ -6,7 +6,7 @@ import codecs
 import json
 import re
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 from launcher.engines.types import (
     Channel,
@@ -18,6 +18,10 @@ from launcher.engines.types import (
     ToolCall,
     ToolCallDelta,
 )
+
+Place = Literal["header", "text", "call", "answer"]
+"""Where the next token of a turn would stand: in a message header, in reasoning or commentary, in a call's arguments,
+or in the final answer."""
 
 MESSAGE_BREAK = "\n\n"
 """Parts two messages of one channel within a turn, in the stream and in the result."""
@@ -37,6 +41,18 @@ class TurnParser(Protocol):
     @property
     def finish_reason(self) -> FinishReason | None:
         """Why the turn ended; None while it goes on."""
+        ...
+
+    @property
+    def place(self) -> Place:
+        """Where the next token would stand."""
+        ...
+
+    def instead_of(self, piece: bytes) -> tuple[int, ...]:
+        """Control tokens that may stand here in place of a text that opens a message without a header.
+
+        Empty where this text does no such thing.
+        """
         ...
 
     def feed(self, token_id: int, piece: bytes) -> tuple[ChatDelta, ...]:
