@@ -72,14 +72,14 @@ def logits_difference(llm: llama_cpp.Llama, model: TinyGptOss, ids: list[int]) -
     return float(np.abs(theirs - ours).max())
 
 
-def complete(llm: llama_cpp.Llama, prompt: str, temperature: float) -> str:
+def complete(llm: llama_cpp.Llama, prompt: str, temperature: float, *, max_new_tokens: int = MAX_NEW_TOKENS) -> str:
     """What the model says after the prompt, control tokens included, through its end-of-generation token."""
     vocab = llama_cpp.llama_model_get_vocab(llm.model)
     ids = llm.tokenize(prompt.encode(), add_bos=False, special=True)
     said: list[int] = []
     for token in llm.generate(ids, temp=temperature, top_k=0, top_p=1.0, min_p=0.0):
         said.append(token)
-        if llama_cpp.llama_vocab_is_eog(vocab, token) or len(said) >= MAX_NEW_TOKENS:
+        if llama_cpp.llama_vocab_is_eog(vocab, token) or len(said) >= max_new_tokens:
             break
     return llm.detokenize(said, special=True).decode(errors="replace")
 
