@@ -1,0 +1,150 @@
+"""A chat on a server instead of a model of its own: one that runs here, or one at a URL.
+
+This stands before the first token of every attached chat, so it imports little: no planner, no psutil where the system
+itself says when a process began.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from launcher.engines.client.site import Key, checked_key, key_of
+from launcher.engines.server_client import ServerEngine, open_server, served_models
+from launcher.paths import folders
+from launcher.records import RecordError, from_jsonable
+from launcher.server.types import ServerRecord
+
+if TYPE_CHECKING:
+    from launcher.settings import Settings
+
+_OWN_PLAN = (
+    *("prefer", "n_gpu_layers", "n_cpu_moe", "cache_type_k", "cache_type_v", "batch_size", "ubatch_size", "device"),
+    *("tensor_split", "parallel", "kv_unified", "swa_full", "min_tps", "streamed", "threads", "load_mode", "repack"),
+)
+"""Settings that a running server cannot take on: whoever gives one as a flag wants a model loaded that way."""
+_RELEASES = {"20b": "gpt-oss-20b", "120b": "gpt-oss-120b"}
+_SAME_START_S = 1.0  # as in server.registry
+
+
+def find_server(settings: Settings, *, state_dir: Path | None = None) -> ServerRecord | None:
+    """A server of this person's that is ready and serves what the settings ask for.
+
+    Of several the one on the settings' port comes first, then the lowest port. No network: a server that died without
+    a word is told by its process, and one that hangs by the first request.
+    """
+    found = [
+        record
+        for record in _records((state_dir or folders().state) / "servers")
+        if record.ready
+        and serves(record, settings)
+        and not wants_own_plan(settings, record.n_ctx)
+        and _is_alive(record)
+    ]
+    return min(found, key=lambda record: (record.port != settings.port, record.port), default=None)
+
+
+def wants_own_plan(settings: Settings, n_ctx: int) -> bool:
+    """Whether flags ask for a placement, or for a context beyond `n_ctx`. What a file or a variable says is a wish."""
+    given = {name for name, layer in settings.layers.items() if layer.startswith("flag ")}
+    if not given.isdisjoint(_OWN_PLAN):
+        return True
+    # 0 is all that the model was trained for: how much that is, is not known here.
+    if "ctx_size" in given and settings.ctx_size is not None and not 0 < settings.ctx_size <= n_ctx:
+        return True
+    return "min_ctx" in given and settings.min_ctx is not None and settings.min_ctx > n_ctx
+
+
+def serves(record: ServerRecord, settings: Settings) -> bool:
+    """Whether a server runs the model that settings name."""
+    if settings.quant is not None and not record.file.lower().endswith(f":{settings.quant.lower()}"):
+        return False
+    wanted = settings.model.strip()
+    name = wanted.lower()
+    if name == "auto":
+        return True
+    if name in _RELEASES or name in _RELEASES.values():
+        return record.model == _RELEASES.get(name, name)
+    if record.file == wanted or record.file.startswith(f"{wanted}:"):
+        return True
+    try:
+        return Path(record.file) == Path(wanted).expanduser().absolute()
+    except (RuntimeError, OSError):  # nobody of that name has a home; the working folder is gone
+        return False
+
+
+def open_attached(record: ServerRecord) -> AbstractContextManager[ServerEngine]:
+    """An engine on a server that `find_server` found. Nothing is asked before the first turn.
+
+    Raises:
+        LauncherError: the file of its key cannot be read.
+    """
+    key = None
+    if record.key_file is not None:
+        from launcher.server.keys import read_key
+
+        key = checked_key(Key(text=read_key(record.key_file), source=str(record.key_file)))
+    return open_server(record.url, model=record.model, key=key, n_ctx=record.n_ctx, kind="llama-server")
+
+
+def open_url(url: str, model: str | None, environ: Mapping[str, str]) -> AbstractContextManager[ServerEngine]:
+    """An engine on any OpenAI-compatible server, with the key of the environment.
+
+    Without a model the server is asked which it has: a GPT OSS is taken before others, the first before the rest.
+
+    Raises:
+        LauncherError: it is no URL, or the server cannot be reached or lists no model.
+    """
+    key = key_of(environ)
+    if model is not None:
+        return open_server(url, model=model, key=key)
+    names, kind = served_models(url, key=key)
+    return open_server(url, model=chosen_model(names), key=key, kind=kind)
+
+
+def chosen_model(names: tuple[str, ...]) -> str:
+    """A GPT OSS where there is one, the larger before the smaller; else the first."""
+    ours = [name for name in names if "gpt-oss" in name.lower() and "safeguard" not in name.lower()]
+    return next((name for name in ours if "120b" in name.lower()), (ours or names)[0])
+
+
+def _records(folder: Path) -> Iterator[ServerRecord]:
+    """Records of servers, as server.registry writes them; it also removes those that are damaged or outdated."""
+    for path in folder.glob("*.json"):
+        try:
+            table = json.loads(path.read_text(encoding="utf-8"))
+            yield from_jsonable(ServerRecord, {name: value for name, value in table.items() if name != "schema"})
+        except (OSError, ValueError, AttributeError, RecordError):
+            continue
+
+
+def _is_alive(record: ServerRecord) -> bool:
+    started = _started_s(record.pid)
+    return started is not None and abs(started - record.pid_started_s) <= _SAME_START_S
+
+
+def _started_s(pid: int) -> float | None:
+    """When a process began, as psutil tells it: it costs more to import than the rest of this module together."""
+    if sys.platform == "linux":
+        import os
+
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_bytes()
+            boot = Path("/proc/stat").read_bytes()
+            # The name of the program, in brackets, may hold spaces and brackets of its own.
+            fields = stat.rpartition(b")")[2].split()
+            booted_s = next(int(line.split()[1]) for line in boot.splitlines() if line.startswith(b"btime "))
+            started_s = int(fields[19]) / os.sysconf("SC_CLK_TCK") + booted_s
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, IndexError, StopIteration):
+            pass  # a container that hides it: psutil may know a way
+        else:
+            return None if fields[0] == b"Z" else started_s
+    from launcher.server.registry import process_started_s
+
+    return process_started_s(pid)

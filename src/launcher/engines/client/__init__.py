@@ -1,0 +1,1 @@
+"""Parts of the HTTP engine: addresses, the wire, events, requests, answers and what their failures mean."""
