@@ -10,8 +10,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from launcher.demo import demo_model_path
 from tests.cli.sandbox import Sandbox, free_port
 from tests.demo.prompts import WEATHER
@@ -65,20 +63,6 @@ def serving(root: Path, *, model: Path | None = None) -> Iterator[str]:
             with suppress(ProcessLookupError, TypeError):
                 os.kill(pid, signal.SIGKILL)
         wait_for(lambda: all(map(gone, pids)), "a server left behind")
-
-
-def ignored(name: str) -> pytest.MarkDecorator:
-    """Of a parameter that has to be honoured or refused by its name, and is not yet."""
-    return pytest.mark.xfail(
-        strict=True,
-        raises=(AssertionError, pytest.fail.Exception),
-        reason=f"llama-server ignores {name}: it has to be honoured, or refused by name",
-    )
-
-
-def faulty(what: str, *errors: type[Exception]) -> pytest.MarkDecorator:
-    """Of an answer that is not what the API's own server would give."""
-    return pytest.mark.xfail(strict=True, raises=(AssertionError, *errors), reason=f"llama-server: {what}")
 
 
 def assert_plain(*texts: str | None) -> None:

@@ -233,6 +233,8 @@ def _record(plan: Plan, options: ServeOptions, model: Path, state_dir: Path, *, 
         started_at="",
         log_path=state_dir / "logs" / f"server-{options.port}.log",
         key_file=options.key_file,
+        cors_origins=options.origins,
+        ui_path=options.ui_path,
         planned_bytes={row.name: row.used_bytes for row in plan.memory},
         detached=detached,
     )

@@ -9,7 +9,7 @@ from typing import Self
 
 from launcher.cli.output import one_line, say, talk_console
 from launcher.planner.types import HOST
-from launcher.server.types import ServerRecord
+from launcher.server.types import ServerRecord, key_command
 from launcher.server.usage import host_usage
 from launcher.units import format_bytes
 
@@ -102,7 +102,7 @@ def print_served(record: ServerRecord, *, background: bool) -> None:
 
 def first_request(record: ServerRecord) -> str:
     """A request to copy into a shell."""
-    key = f' \\\n  -H "Authorization: Bearer $(head -n 1 {record.key_file})"' if record.key_file is not None else ""
+    key = "" if record.key_file is None else f' \\\n  -H "Authorization: Bearer $({key_command(record.key_file)})"'
     body = '{"messages": [{"role": "user", "content": "Why is the sky blue?"}]}'
     return (
         f"curl {record.endpoint.openai_url}/chat/completions{key} \\\n  -H 'Content-Type: application/json' -d '{body}'"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from launcher.server.types import Endpoint
+from launcher.server.types import Endpoint, key_command
 
 KEY_ENV = "GPT_OSS_API_KEY"
 """Variable that holds the server's key: configurations name it instead of holding the key."""
@@ -33,7 +32,7 @@ class Target:
     def key_command(self) -> str:
         """Shell command that prints the key."""
         file = self.endpoint.key_file
-        return f"printenv {KEY_ENV}" if file is None else f"head -n1 {shlex.quote(str(file))}"
+        return f"printenv {KEY_ENV}" if file is None else key_command(file)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

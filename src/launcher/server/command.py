@@ -104,6 +104,14 @@ class ServeOptions:
     extra: tuple[str, ...] = ()
     """More arguments for llama-server, as they are."""
 
+    @property
+    def origins(self) -> str:
+        """What `--cors-origins` is given: a page of another origin may read nothing unless somebody names it.
+
+        llama-server's own default lets every page read everything.
+        """
+        return self.cors_origins or f"http://{self.host}:{self.port}"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CacheBudget:
@@ -157,7 +165,6 @@ def model_names(plan: Plan) -> tuple[str, ...]:
 def server_command(plan: Plan, model: Path, options: ServeOptions, *, program: str) -> tuple[str, ...]:
     """Everything that llama-server is told. `options.extra` has passed `check_extra`."""
     budget = cache_budget(plan)
-    origins = options.cors_origins
     return (
         *server_argv(plan.load_params, model, program=program),
         *("--ctx-checkpoints", str(budget.n_checkpoints)),
@@ -165,8 +172,7 @@ def server_command(plan: Plan, model: Path, options: ServeOptions, *, program: s
         *("--alias", ",".join(model_names(plan))),
         *("--host", options.host if options.server_port is None else DEFAULT_HOST),
         *("--port", str(options.server_port or options.port)),
-        # A page of another origin may read nothing; llama-server's default lets every page read everything.
-        *("--cors-origins", origins or f"http://{options.host}:{options.port}"),
+        *("--cors-origins", options.origins),
         "--no-cors-credentials",
         *(("--api-key-file", str(options.key_file)) if options.key_file is not None else ()),
         "--metrics",

@@ -15,4 +15,12 @@ def front_of(record: ServerRecord) -> AbstractContextManager[object]:
     from launcher.server.shield.types import ShieldConfig
 
     upstream_url = f"http://127.0.0.1:{record.server_port}"
-    return start_shield(ShieldConfig(host=record.host, port=record.port, upstream_url=upstream_url))
+    return start_shield(
+        ShieldConfig(
+            host=record.host,
+            port=record.port,
+            upstream_url=upstream_url,
+            cors_origins=record.cors_origins,
+            page_dir=record.ui_path,
+        )
+    )

@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import Literal
 
 from launcher.errors import UsageError
-from launcher.server.types import ServerRecord
+from launcher.server.shield.pages import API_NAMES
+from launcher.server.types import ServerRecord, key_command
 
 PAGE_TIMEOUT_S = 5.0
 """For a page on loopback, which comes at once. A server that is too busy for it by then is not waited for."""
-_API_NAMES = frozenset(
-    {"v1", "health", "props", "models", "metrics", "slots", "tools", "lora-adapters", "cors-proxy"}
-)  # what llama-server answers GET requests under (tools/server/server.cpp)
 _PART = re.compile(r"""(?:src|href)=["']?((?:\./|/)?[^"'\s>:#]+\.(?:js|css))""")
 
 State = Literal["there", "absent", "locked"]
@@ -42,7 +40,7 @@ def checked_folder(folder: Path) -> Path:
             f"--ui-path {folder} has no index.html, so there is no page in it", hint=f"ls {shlex.quote(str(path))}"
         )
     # Files come before routes in cpp-httplib (`Server::routing`).
-    hidden = sorted(_API_NAMES & {entry.name for entry in path.iterdir()})
+    hidden = sorted(API_NAMES & {entry.name for entry in path.iterdir()})
     if hidden:
         raise UsageError(
             f"--ui-path {folder} would hide llama-server's own /{hidden[0]}",
@@ -54,8 +52,8 @@ def checked_folder(folder: Path) -> Path:
 def look(fetch: Fetch) -> State | None:
     """Whether a browser would find the page; None where the server did not answer in time.
 
-    `locked`: the page is there and the files that it loads are not, since llama-server asks for the API key before it
-    gives a file of --path, and a browser has none to send with them. Files of an embedded page need no key.
+    `locked`: the page is there and the files that it loads are not, since without a shield it is llama-server that
+    gives the files of --path, and it asks for the API key first, which a browser does not send with them.
     """
     page = fetch("/")
     if page is None or isinstance(page, int):
@@ -117,8 +115,8 @@ def present(record: ServerRecord, say: Callable[[str], None], *, fetch: Fetch, s
         )
     elif state == "locked":
         say(
-            "The page of --ui-path stays blank in a browser: its files are behind the API key. "
-            "On 127.0.0.1 without --api-key-file there is none."
+            "The page of --ui-path stays blank in a browser: with --direct its files are behind the API key. "
+            "Without --direct they are for everybody."
         )
     elif state is None:
         say(f"The web page did not answer; it would be at {url}")
@@ -129,7 +127,7 @@ def present(record: ServerRecord, say: Callable[[str], None], *, fetch: Fetch, s
     else:
         say(f"The web page is open in your browser: {url}")
     if state == "there" and record.key_file is not None:
-        say(f"It asks for the API key: head -n 1 {shlex.quote(str(record.key_file))}")
+        say(f"Its settings ask for the API key: {key_command(record.key_file)}")
 
 
 def presenter(say: Callable[[str], None], *, show: Open | None) -> Callable[[ServerRecord], None]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 DEFAULT_PORT = 8080  # llama-server's own
 DEFAULT_HOST = "127.0.0.1"
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+def key_command(key_file: Path) -> str:
+    """The shell command that prints the first key of a file, as llama-server reads it: no comment, no empty line."""
+    return f"grep -m1 '^[^#[:space:]]' {shlex.quote(str(key_file))}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,7 +27,7 @@ class Endpoint:
     n_ctx: int
     """Tokens of context that one conversation has."""
     key_file: Path | None = None
-    """File whose first line is the API key; None where the server wants none."""
+    """File of API keys; None where the server wants none."""
 
     @property
     def openai_url(self) -> str:
@@ -54,6 +60,10 @@ class ServerRecord:
     server_port: int | None = None
     """Loopback port of llama-server where something stands before it; None where clients talk to it directly."""
     key_file: Path | None = None
+    cors_origins: str | None = None
+    """Web origins whose pages may read, as `--cors-origins` takes them; None: as llama-server says."""
+    ui_path: Path | None = None
+    """Folder of its web page; None: llama-server's own, if it has one."""
     planned_bytes: dict[str, int] | None = None
     """What the plan takes, by device and `CPU`."""
     detached: bool = False

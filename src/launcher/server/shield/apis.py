@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from launcher.server.shield import http1
@@ -16,6 +16,7 @@ from launcher.server.shield.responses import ResponsesTurn
 from launcher.server.shield.turn import Turn
 from launcher.server.shield.types import Api, Json, ShieldError
 
+_CORS = frozenset({b"access-control-allow-origin"})
 Fix = Callable[[bytes], bytes]
 """Whole events in, as a client's API says they are out."""
 
@@ -41,10 +42,16 @@ def fixed(fix: Fix | None, events: bytes) -> bytes:
     return events if fix is None else fix(events)
 
 
-def kept_headers(head: Head) -> list[tuple[str, str]]:
-    """Headers that are about the answer, not about the connection or the length, which may change."""
-    dropped = http1.HOP_BY_HOP | {b"content-length"}
-    return [(key, value) for key, value in head.headers if key.lower().encode() not in dropped]
+def kept_headers(head: Head, cors: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
+    """Headers that are about the answer, not about the connection or the length, which may change.
+
+    Args:
+        head: llama-server's.
+        cors: Headers in place of its own that say which pages may read the answer; None: its own.
+    """
+    dropped = http1.HOP_BY_HOP | {b"content-length"} | (_CORS if cors is not None else frozenset())
+    kept = [(key, value) for key, value in head.headers if key.lower().encode() not in dropped]
+    return [*kept, *(cors or {}).items()]
 
 
 def too_long(limit: int) -> ShieldError:

@@ -63,10 +63,14 @@ class ChatTurn(Turn):
 
     def end(self, finish: Finish, usage: Usage) -> bytes:
         """See `Turn`."""
-        last = self._chunk({}, finish)
+        last = self.last(finish)
         if self._include_usage:
             last += data({"choices": [], **self._head, "object": "chat.completion.chunk", "usage": usage_chat(usage)})
         return last + b"data: [DONE]\n\n"
+
+    def last(self, finish: Finish) -> bytes:
+        """The chunk that says why the choice ended, without the end of the stream."""
+        return self._chunk({}, finish)
 
     def document(self, finish: Finish, usage: Usage) -> Json:
         """See `Turn`."""

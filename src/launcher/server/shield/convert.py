@@ -61,9 +61,9 @@ def max_tokens(chat: Json) -> int | None:
 
 
 def n_choices(chat: Json) -> int:
-    """How many answers are wanted."""
-    value = chat.get("n", chat.get("n_cmpl", 1))
-    return value if isinstance(value, int) and value > 1 else 1
+    """How many answers are wanted; 1 too where it is no number, which llama-server refuses."""
+    value = chat.get("n") if chat.get("n_cmpl") is None else chat["n_cmpl"]
+    return int(value) if isinstance(value, (int, float)) and value > 1 and value % 1 == 0 else 1
 
 
 def schema(chat: Json) -> Any:

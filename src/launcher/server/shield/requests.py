@@ -10,6 +10,7 @@ import json
 import re
 from typing import Any
 
+from launcher.server.shield.convert import n_choices
 from launcher.server.shield.types import Api, Json, ShieldError
 
 _WORDS: dict[Api, re.Pattern[bytes]] = {
@@ -26,6 +27,7 @@ _LOWEST = "low"
 _EFFORTS = {"none": _LOWEST, "minimal": _LOWEST, "xhigh": "high", "max": "high"}
 """What clients of other models say, in GPT OSS's words."""
 COMPLETIONS = frozenset({"/v1/completions", "/completions"})
+_SEVERAL = re.compile(rb'"n(?:_cmpl)?"\s*:')
 _COMPLETIONS_WORDS = re.compile(rb'"(?:echo|suffix|best_of)"')
 _INSTEAD = {
     "functions": "use tools",
@@ -65,6 +67,17 @@ def check(api: Api, body: bytes) -> bytes:
         _check_chat(changed)
     _check_tool_choice(api, changed)
     return body if changed == value else json.dumps(changed, ensure_ascii=False).encode()
+
+
+def n_asked(body: bytes) -> int:
+    """How many choices a chat completion is to have."""
+    if _SEVERAL.search(body) is None:
+        return 1
+    try:
+        value = json.loads(body)
+    except ValueError:
+        return 1
+    return n_choices(value) if isinstance(value, dict) else 1
 
 
 def check_completions(body: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from launcher.units import MIB
@@ -31,6 +32,10 @@ class ShieldConfig:
     """0 takes a free one."""
     upstream_url: str
     """`http://127.0.0.1:41234`: llama-server, on loopback."""
+    cors_origins: str | None = None
+    """Origins whose pages may read, as `--cors-origins` takes them; None: as llama-server says."""
+    page_dir: Path | None = None
+    """Folder of a web page, whose files need no key; None: llama-server's own page, if it has one."""
     max_body_bytes: int | None = 16 * MIB
     """Of a request; None: no limit. A conversation of 131,072 tokens is about half a megabyte."""
     max_queued: int | None = 256
