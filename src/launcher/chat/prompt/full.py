@@ -129,7 +129,10 @@ class FullPrompt:
         mode = ""
         if app.editing_mode == EditingMode.VI:
             mode = "[I] " if app.vi_state.input_mode == InputMode.INSERT else "[N] "
-        status = None if self._status is None else self._status()
+        try:
+            status = None if self._status is None else self._status()
+        except Exception:  # noqa: BLE001  # whatever is wrong with it, the person can still write
+            status = None
         # The last column stays free: some terminals wrap when it is written.
         width = app.output.get_size().columns - 1 - len(mode)
         text = "" if status is None else status_line(status, width, width_of=get_cwidth)

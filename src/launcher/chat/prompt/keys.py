@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from prompt_toolkit.application import get_app, run_in_terminal
+from prompt_toolkit.application import run_in_terminal
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.document import Document
 from prompt_toolkit.enums import DEFAULT_BUFFER
@@ -67,9 +68,15 @@ def _add_writing(keys: KeyBindings, pastes: Pastes) -> None:
     def _cancel(event: KeyPressEvent) -> None:
         event.current_buffer.cancel_completion()
 
-    @keys.add("tab", filter=inserting & ~Condition(_completing))
+    @keys.add("tab", filter=inserting)
     def _tab(event: KeyPressEvent) -> None:
-        event.current_buffer.insert_text("\t")
+        buffer = event.current_buffer
+        if not completes(buffer.document.text_before_cursor):
+            buffer.insert_text("\t")
+        elif buffer.complete_state and buffer.complete_state.completions:
+            buffer.complete_next()
+        else:
+            _choose_first(buffer)
 
 
 def _add_leaving(keys: KeyBindings, away: _Away) -> None:
@@ -124,10 +131,6 @@ class _Away:
             buffer.document = Document(shown, len(shown))
 
 
-def _completing() -> bool:
-    return completes(get_app().current_buffer.document.text_before_cursor)
-
-
 def _begins_line(buffer: Buffer) -> bool:
     r"""Whether Enter is a line break: in an open block, or after a `\`, which goes."""
     document = buffer.document
@@ -136,6 +139,25 @@ def _begins_line(buffer: Buffer) -> bool:
     if ends_with_backslash(document.text) and not needs_more(document.text[:-1]):
         buffer.delete_before_cursor()
     return True
+
+
+def _choose_first(buffer: Buffer) -> None:
+    """Select the first completion, as soon as there is one: whoever types fast presses Tab before the list is there."""
+    text = buffer.text
+
+    def choose() -> None:
+        state = buffer.complete_state
+        if buffer.text == text and state is not None and state.completions and state.complete_index is None:
+            buffer.go_to_completion(0)
+
+    def on_change(_buffer: Buffer) -> None:
+        if buffer.text != text or buffer.complete_state is None or buffer.complete_state.completions:
+            buffer.on_completions_changed -= on_change
+            # Not at once: the list may turn out to be what is there already, and is dropped then.
+            asyncio.get_running_loop().call_soon(choose)
+
+    buffer.on_completions_changed += on_change
+    buffer.start_completion()
 
 
 def _choose(buffer: Buffer) -> None:

@@ -70,6 +70,6 @@ def _printable(text: str) -> str:
 def _cut(text: str, width: int, width_of: Callable[[str], int]) -> str:
     if width_of(text) <= width:
         return text
-    while text and width_of(text) > width - 1:
+    while text and width_of(f"{text}…") > width:
         text = text[:-1]
-    return f"{text.rstrip()}…" if width > 0 else ""
+    return f"{text.rstrip()}…" if width_of("…") <= width else ""
