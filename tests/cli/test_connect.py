@@ -119,7 +119,7 @@ def test_the_server_that_runs_is_taken_with_its_key(sandbox: Sandbox) -> None:
     assert provider["model_providers"]["gpt-oss"]["env_key"] == "GPT_OSS_API_KEY"
     assert profile["model_context_window"] == 32_768
     shown = sandbox.run("connect", "codex")
-    assert f"export GPT_OSS_API_KEY=$(head -n1 {key_file})" in shown.err
+    assert f"export GPT_OSS_API_KEY=$(grep -m1 '^[^#[:space:]]' {key_file})" in shown.err
     first, second = shown.out.removeprefix("==> ~/.codex/config.toml <==\n").split(
         "==> ~/.codex/gpt-oss.config.toml <==\n"
     )

@@ -63,7 +63,7 @@ def test_claude_is_given_settings_that_come_before_the_persons_own() -> None:
     assert made.args[0] == "--settings"
     assert settings["env"]["ANTHROPIC_BASE_URL"] == URL
     assert settings["env"]["ANTHROPIC_AUTH_TOKEN"] == "", "a token of theirs would come before the helper"
-    assert settings["apiKeyHelper"].startswith("head -n1 ")
+    assert settings["apiKeyHelper"].startswith("grep -m1 ")
     environ = environment(made, {"ANTHROPIC_API_KEY": "sk-ant-theirs", "CLAUDE_CODE_USE_BEDROCK": "1"}, SECRET)
     assert not environ.keys() & {"ANTHROPIC_API_KEY", "CLAUDE_CODE_USE_BEDROCK"}
     assert json.loads(built("claude").args[1])["env"]["ANTHROPIC_AUTH_TOKEN"] == "none"

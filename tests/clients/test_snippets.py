@@ -78,7 +78,7 @@ def test_claude_asks_a_command_for_the_key_or_has_a_placeholder() -> None:
     assert models == {"gpt-oss-20b"}
     (keyed,) = parsed("claude", keyed=True)
     assert "ANTHROPIC_AUTH_TOKEN" not in keyed["env"]
-    assert shlex.split(keyed["apiKeyHelper"]) == ["head", "-n1", str(KEY_FILE)]
+    assert shlex.split(keyed["apiKeyHelper"]) == ["grep", "-m1", "^[^#[:space:]]", str(KEY_FILE)]
     (elsewhere,) = parsed("claude", keyed=True, key_file=None)
     assert elsewhere["apiKeyHelper"] == "printenv GPT_OSS_API_KEY"
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import subprocess
 import webbrowser
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +17,8 @@ import pytest
 from launcher.demo import demo_model_path
 from launcher.errors import UsageError
 from launcher.server import page
-from launcher.server.types import ServerRecord
+from launcher.server.keys import read_key
+from launcher.server.types import ServerRecord, key_command
 from tests.cli.sandbox import Sandbox, assert_runnable, free_port
 from tests.server.conftest import Served
 from tests.server.waiting import wait_for
@@ -79,7 +82,7 @@ def test_without_a_browser_its_address_is_told() -> None:
     ("site", "says"),
     [
         ({}, "has no web page in it; --ui-path DIR"),
-        ({"/": BUILT, "/bundle.abc.js": 401}, "its files are behind the API key"),
+        ({"/": BUILT, "/bundle.abc.js": 401}, "its files are behind the API key. Without --direct"),
         ({"/": None}, "did not answer; it would be at http://127.0.0.1:8080/"),
         ({"/": 500}, "did not answer; it would be at http://127.0.0.1:8080/"),
     ],
@@ -94,7 +97,17 @@ def test_what_a_browser_could_not_show_is_told_and_not_opened(site: dict[str, in
 
 def test_where_a_key_is_asked_for_its_file_is_named() -> None:
     lines = told({"/": "<p>"}, lambda _url: True, replace(RECORD, key_file=Path("/a key")))
-    assert lines[1] == "It asks for the API key: head -n 1 '/a key'"
+    assert lines[1] == "Its settings ask for the API key: grep -m1 '^[^#[:space:]]' '/a key'"
+
+
+@pytest.mark.parametrize("text", ["sk-1\n", "# mine\n\n  \n#sk-0\nsk-1\nsk-2\n", "\nsk-1"])
+def test_what_a_person_is_told_prints_the_first_key(tmp_path: Path, text: str) -> None:
+    """Bug kept out: `head -n 1`, of a file that begins with a comment."""
+    file = tmp_path / "it's a key"
+    file.write_text(text)
+    run = subprocess.run(["/bin/sh", "-c", key_command(file)], capture_output=True, text=True, check=True, timeout=20)
+    assert run.stdout == "sk-1\n"
+    assert read_key(file) == "sk-1"
 
 
 @pytest.mark.parametrize(
@@ -169,9 +182,48 @@ def test_a_page_of_a_folder_is_there_beside_the_api(serve: Callable[..., Served]
     assert f"The web page is at {served.url}/;" in again.err
 
 
-def test_a_page_behind_a_key_is_not_opened_blank(serve: Callable[..., Served], folder: Path) -> None:
+def test_a_page_needs_no_key_and_nothing_else_is_given_without_one(serve: Callable[..., Served], folder: Path) -> None:
+    (folder / ".git").mkdir()
+    (folder / ".git" / "config").write_text("secret")
+    (folder.parent / "secret.txt").write_text("secret")
+    (folder / "link.txt").symlink_to(folder.parent / "secret.txt")
     served = serve("--ui-path", folder, env={"GPT_OSS_API_KEY": "sk-of-the-test"})
-    assert "its files are behind the API key" in served.started.err
+    assert f"The web page is at {served.url}/\n" in served.started.err
+    assert "Its settings ask for the API key: grep" in served.started.err
+    for path, text in (("/", "<title>A page"), ("/index.html", "<title>A page"), ("/bundle.js?v=1", "1")):
+        answer = httpx.get(served.url + path)
+        assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-cache")
+        assert text in answer.text
+    assert httpx.get(f"{served.url}/bundle.js").headers["content-type"].endswith("/javascript")
+    head = httpx.head(f"{served.url}/bundle.js")
+    assert (head.status_code, head.headers["content-length"]) == (200, "1")
+    etag = httpx.get(f"{served.url}/").headers["etag"]
+    assert httpx.get(f"{served.url}/", headers={"If-None-Match": etag}).status_code == 304
+    closed = (
+        "/props",
+        "/slots",
+        "/metrics",
+        "/v1/models",
+        "/models",
+        "/tools",
+        "/.git/config",
+        "/link.txt",
+        "/none.js",
+    )
+    for path in (*closed, "/%2e%2e/secret.txt", "/..%2fsecret.txt", "//etc/passwd", "/v1/../props"):
+        with socket.create_connection(("127.0.0.1", served.port), timeout=20) as connection:
+            # By hand: a client would tidy the path up.
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+            answered = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+        assert answered.startswith((b"HTTP/1.1 401 ", b"HTTP/1.1 404 ", b"HTTP/1.1 400 ")), path
+        assert b"secret" not in answered
+        assert b"root:" not in answered
+    assert httpx.post(f"{served.url}/bundle.js").status_code == 401
+
+
+def test_a_page_behind_a_key_is_not_opened_blank(serve: Callable[..., Served], folder: Path) -> None:
+    served = serve("--direct", "--ui-path", folder, env={"GPT_OSS_API_KEY": "sk-of-the-test"})
+    assert "with --direct its files are behind the API key" in served.started.err
 
 
 def test_in_the_foreground_a_browser_is_started_once(sandbox: Sandbox, folder: Path) -> None:
