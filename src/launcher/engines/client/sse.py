@@ -14,9 +14,10 @@ class EventReader:
     """Cuts a stream into events, wherever its pieces begin and end. Lines end with LF, CRLF or CR."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._parts: list[bytes] = []
         self._data: list[bytes] = []
         self._size = 0
+        self._rest_size = 0
         self._first = True
 
     def feed(self, piece: bytes) -> list[str]:
@@ -25,7 +26,14 @@ class EventReader:
         Raises:
             EventTooLongError: an event grows beyond all reason.
         """
-        lines, self._rest = _split(self._rest + piece)
+        if b"\n" in piece or b"\r" in piece or (self._parts and self._parts[-1].endswith(b"\r")):
+            lines, rest = _split(b"".join(self._parts) + piece)
+            self._parts = [rest]
+            self._rest_size = len(rest)
+        else:  # joined once, not at every piece: a line may be long
+            lines = []
+            self._parts.append(piece)
+            self._rest_size += len(piece)
         if self._first and lines:
             self._first = False
             lines[0] = lines[0].removeprefix(b"\xef\xbb\xbf")
@@ -40,7 +48,7 @@ class EventReader:
             if name == b"data":
                 self._data.append(value.removeprefix(b" "))
                 self._size += len(value)
-        if self._size + len(self._rest) > MAX_EVENT_BYTES:
+        if self._size + self._rest_size > MAX_EVENT_BYTES:
             raise EventTooLongError(f"an event of more than {MAX_EVENT_BYTES} bytes")
         return found
 
