@@ -74,7 +74,7 @@ class AnswerSampler:
     ==========  ===============================================================================
     `answer`    what the grammar allows; no control token but one that ends the turn
     `text`      anything but the end of the turn: the answer is still to come
-    `header`    likewise, and no text that opens a message without a header
+    `header`    likewise, and nothing that makes an answer of text without a header
     `call`      anything
     ==========  ===============================================================================
 
@@ -91,6 +91,7 @@ class AnswerSampler:
         self._chain = chain
         self._grammar = grammar
         self._tokens = tokens
+        self._begun = b""  # a character of the answer that is not complete yet
         everything = np.arange(model.n_vocab, dtype=np.int32)
         self._not_ends = np.delete(everything, sorted(tokens.ends))
         self._answers = np.delete(everything, sorted(tokens.control - tokens.answer_ends))
@@ -104,21 +105,34 @@ class AnswerSampler:
             return token
         if token in self._tokens.ends:
             token = self._pick(self._candidates(context, self._not_ends))
-        if parser.place == "header" and token not in self._tokens.control:
-            instead = parser.instead_of(self._model.piece(token))
-            token = self._pick(self._candidates(context, instead)) if instead else token
-        return token
+        instead = parser.instead_of(token, self._model.piece(token))
+        return self._pick(self._candidates(context, instead)) if instead else token
 
     def _answer(self, context: Any, drawn: int) -> int | None:
         """The drawn token where the grammar allows it, else one that it allows."""
         token: int | None = drawn
         named = drawn in self._tokens.control and drawn not in self._tokens.answer_ends
-        if named or not self._allowed(self._candidates(context, [drawn])).size:
-            allowed = self._allowed(self._candidates(context, self._answers))
-            token = self._pick(allowed) if allowed.size else None
+        if named or not self._is_text(drawn) or not self._allowed(self._candidates(context, [drawn])).size:
+            token = self._pick_text(self._allowed(self._candidates(context, self._answers)))
         if token is not None:
             self._lib.llama_sampler_accept(self._grammar, token)
+            self._begun = utf8_rest(self._begun + self._text(token)) or b""
         return token
+
+    def _pick_text(self, candidates: Any) -> int | None:
+        while candidates.size:
+            token = self._pick(candidates.copy())  # a chain sorts and cuts what it is given
+            if self._is_text(token):
+                return token
+            candidates = candidates[candidates["id"] != token]
+        return None
+
+    def _text(self, token: int) -> bytes:
+        return b"" if token in self._tokens.ends else self._model.piece(token)
+
+    def _is_text(self, token: int) -> bool:
+        """Whether a token goes on with valid UTF-8, which llama.cpp's grammar takes for granted."""
+        return utf8_rest(self._begun + self._text(token)) is not None
 
     def _candidates(self, context: Any, ids: Any) -> Any:
         """An array of `llama_token_data` for some tokens, with the logits of the last position."""
@@ -150,6 +164,15 @@ class AnswerSampler:
         )
         self._lib.llama_sampler_apply(sampler, ctypes.byref(data))
         return data
+
+
+def utf8_rest(data: bytes) -> bytes | None:
+    """The beginning of a character that UTF-8 ends with, empty where it ends with a whole one; None: it is broken."""
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        return data[error.start :] if error.reason == "unexpected end of data" else None
+    return b""
 
 
 @contextmanager

@@ -61,7 +61,7 @@ class PlainParser:
         """Where the next token would stand: all text is the answer, but for what was begun as analysis."""
         return "answer" if self._channel == "final" else "text"
 
-    def instead_of(self, _piece: bytes) -> tuple[int, ...]:
+    def instead_of(self, _token_id: int, _piece: bytes) -> tuple[int, ...]:
         """Nothing: there are no headers."""
         return ()
 

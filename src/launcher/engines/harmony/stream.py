@@ -86,18 +86,21 @@ class HarmonyParser:
             return "call"
         return "answer" if self._channel == "final" else "text"
 
-    def instead_of(self, piece: bytes) -> tuple[int, ...]:
-        """Control tokens that may stand here in place of a text that opens a message without a header."""
+    def instead_of(self, token_id: int, piece: bytes) -> tuple[int, ...]:
+        """Control tokens that may stand here in place of one by which text without a header becomes the answer."""
         if self._state != "header":
             return ()
-        text, tokens = piece.decode("utf-8", "replace"), self._tokens
-        section, n_chars = self._sections[-1], sum(len(each.text) for each in self._sections)
-        if n_chars + len(text) <= MAX_HEADER_CHARS and (
-            section.kind != "role" or may_be_role(section.text + text, self._expect)
-        ):
+        kind, section = self._kinds.get(token_id), self._sections[-1]
+        n_chars = sum(len(each.text) for each in self._sections)
+        if kind is None:
+            text = piece.decode("utf-8", "replace")
+            fine = section.kind != "role" or may_be_role(section.text + text, self._expect)
+            fine = fine and n_chars + len(text) <= MAX_HEADER_CHARS
+        else:  # these two make text of what a header holds beside its statements
+            fine = kind not in ("start", "end") or not split_header(self._sections, self._expect)[2].strip()
+        if fine:
             return ()
-        # A `<|start|>` would make text of what the header holds.
-        return (tokens.channel, tokens.message) if n_chars else (tokens.channel, tokens.start)
+        return (self._tokens.channel, self._tokens.message if n_chars else self._tokens.start)
 
     @property
     def content(self) -> str:

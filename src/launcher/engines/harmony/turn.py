@@ -48,10 +48,10 @@ class TurnParser(Protocol):
         """Where the next token would stand."""
         ...
 
-    def instead_of(self, piece: bytes) -> tuple[int, ...]:
-        """Control tokens that may stand here in place of a text that opens a message without a header.
+    def instead_of(self, token_id: int, piece: bytes) -> tuple[int, ...]:
+        """Control tokens that may stand here in place of one by which text without a header becomes the answer.
 
-        Empty where this text does no such thing.
+        Empty where this token does no such thing.
         """
         ...
 
