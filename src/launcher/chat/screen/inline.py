@@ -1,0 +1,400 @@
+"""Styles within a paragraph, decided as soon as they can be. Pure.
+
+What a sign means may hang on text to come: an asterisk begins emphasis only if another ends it. Each is waited for over
+a bounded number of characters, counted in the text and not in its pieces, so the result does not depend on how the text
+came. After that, emphasis counts as begun, and anything else as text.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from launcher.chat.screen import links
+from launcher.chat.screen.safe import clean
+from launcher.chat.screen.spans import Row, Span, append, merged, styled
+from launcher.chat.screen.theme import BOLD, ITALIC, STRIKE, UNDERLINE, Theme
+
+LOOKAHEAD = 480
+
+_SPECIAL = re.compile(r"[\\`*_~$\[!<&]|[hH][tT][tT][pP][sS]?://|[hH](?:[tT](?:[tT](?:[pP](?:[sS]?(?::/?)?)?)?)?)?\Z")
+_RUN = {char: re.compile(re.escape(char) + "+") for char in "*_~`"}
+_BREAK = re.compile(r"<br[ \t]*/?>", re.IGNORECASE)
+_UNFINISHED_TAG = re.compile(
+    r"<(?:b(?:r[ \t]{0,9}/?)?|h(?:t(?:t(?:ps?(?:://?[^\s<>]*)?)?)?)?|m[a-z:@.]*)?\Z", re.IGNORECASE
+)
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});")
+_UNFINISHED_ENTITY = re.compile(r"&(?:#[xX]?)?[a-zA-Z0-9]{0,31}\Z")
+_MATH = {r"\(": r"\)", r"\[": r"\]", "$$": "$$"}
+_PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
+
+
+_NO_SPAN = Span("")
+
+
+@dataclass(slots=True)
+class _Sign:
+    """A run of `*`, `_` or `~`, or text, which has no sign."""
+
+    pos: int
+    span: Span = _NO_SPAN
+    sign: str = ""
+    n: int = 0
+    """Characters of the run that no partner has taken."""
+    begins: list[str] = field(default_factory=list)
+    ends: list[str] = field(default_factory=list)
+    literal: bool = True
+    """What is left of the run is shown."""
+    begun: bool = False
+    """It styles what follows, whether or not something ends it."""
+
+
+@dataclass(slots=True)
+class _Parse:
+    """One pass over a text."""
+
+    signs: list[_Sign] = field(default_factory=list)
+    stack: list[_Sign] = field(default_factory=list)
+    limit: int = -1
+    """Where the first thing begins that cannot be decided yet."""
+    failed: dict[int, int] = field(default_factory=dict)
+    """Lengths of backtick runs that have no partner before some place."""
+
+
+class InlineStream:
+    """Text in, styled spans out."""
+
+    __slots__ = ("_before", "_open", "_text", "base", "theme")
+
+    def __init__(self, theme: Theme, base: str = "") -> None:
+        self.theme = theme
+        self.base = base
+        """Style of everything, as of a heading."""
+        self._text = ""
+        """From the first character that is not decided."""
+        self._open: tuple[tuple[str, int], ...] = ()
+        """Emphasis that has begun and is no longer waited for."""
+        self._before = " "
+
+    def clone(self) -> InlineStream:
+        """One that goes its own way."""
+        other = InlineStream(self.theme, self.base)
+        other._text, other._open, other._before = self._text, self._open, self._before
+        return other
+
+    def feed(self, text: str) -> Row:
+        """What is decided now."""
+        self._text += text
+        parse = self._parse(final=False, shown=False)
+        end = len(self._text) if parse.limit < 0 else parse.limit
+        cut = min([end, *(sign.pos for sign in parse.stack if end < sign.pos + LOOKAHEAD)])
+        if cut <= 0:
+            return ()
+        begun = [sign for sign in parse.stack if sign.pos < cut]
+        row = self._row([sign for sign in parse.signs if sign.pos < cut], begun)
+        self._open = tuple((sign.sign, sign.n) for sign in begun)
+        self._before = self._text[cut - 1]
+        self._text = self._text[cut:]
+        return row
+
+    def preview(self) -> Row:
+        """What is not decided, as it looks at present: emphasis and code that have begun look like it."""
+        if not self._text:
+            return ()
+        parse = self._parse(final=False, shown=True)
+        return self._row(parse.signs, parse.stack)
+
+    def finish(self) -> Row:
+        """The rest of the text, with signs that nothing answered as text. The stream is empty after it."""
+        parse = self._parse(final=True, shown=True)
+        end = len(self._text)
+        row = self._row(parse.signs, [sign for sign in parse.stack if end >= sign.pos + LOOKAHEAD])
+        self._text, self._open, self._before = "", (), " "
+        return row
+
+    # Reading
+
+    def _parse(self, *, final: bool, shown: bool) -> _Parse:
+        parse = _Parse()
+        for sign, n in self._open:
+            run = _Sign(pos=-LOOKAHEAD - 1, sign=sign, n=n)
+            _begin(run)
+            parse.signs.append(run)
+            parse.stack.append(run)
+        text, at = self._text, 0
+        while at < len(text):
+            found = _SPECIAL.search(text, at)
+            start = found.start() if found else len(text)
+            if start > at:
+                parse.signs.append(_Sign(at, Span(text[at:start], self.base)))
+            if not found:
+                break
+            at = self._special(parse, start, final=final, shown=shown)
+            if parse.limit >= 0 and not shown:
+                break
+        return parse
+
+    def _special(self, parse: _Parse, at: int, *, final: bool, shown: bool) -> int:
+        """Read what begins at a special character; gives where to go on."""
+        char = self._text[at]
+        if char in "*_~":
+            return self._emphasis(parse, at, final=final, shown=shown)
+        if char == "`":
+            return self._code(parse, at, final=final)
+        if char in "\\$":
+            return self._math_or_escape(parse, at, final=final)
+        if char in "[!":
+            return self._link(parse, at, final=final)
+        if char in "hH":
+            return self._bare_url(parse, at, final=final)
+        return self._tag_or_entity(parse, at, final=final)
+
+    def _plain(self, parse: _Parse, at: int, end: int) -> int:
+        parse.signs.append(_Sign(at, Span(self._text[at:end], self.base)))
+        return end
+
+    def _undecided(self, parse: _Parse, at: int) -> None:
+        if parse.limit < 0:
+            parse.limit = at
+
+    def _styled(self, parse: _Parse, at: int, text: str, sgr: str, url: str = "") -> None:
+        parse.signs.append(_Sign(at, Span(text, styled(self.base, sgr), url if self.theme.links else "")))
+
+    def _emphasis(self, parse: _Parse, at: int, *, final: bool, shown: bool) -> int:
+        text = self._text
+        sign = text[at]
+        found = _RUN[sign].match(text, at)
+        end = found.end() if found else at + 1
+        n = end - at
+        before = text[at - 1] if at else self._before
+        cut_off = end == len(text)
+        if cut_off and not final:
+            self._undecided(parse, at)
+            if not shown:
+                return end  # it may yet end something, which is undecided as long
+        after = " " if cut_off else text[end]
+        opens, closes = _flanks(sign, n, before, after)
+        run = _Sign(at, sign=sign, n=n)
+        if closes:
+            self._close(parse, run)
+        parse.signs.append(run)
+        if run.n and opens:
+            parse.stack.append(run)
+        elif cut_off and not final:
+            run.literal = False  # it begins or ends something, and the next character tells
+        return end
+
+    def _close(self, parse: _Parse, run: _Sign) -> None:
+        for sign in parse.stack:
+            if run.pos >= sign.pos + LOOKAHEAD:
+                _begin(sign)
+        while run.n:
+            partner = next((other for other in reversed(parse.stack) if other.sign == run.sign), None)
+            if partner is None:
+                return
+            while parse.stack[-1] is not partner:
+                inner = parse.stack.pop()
+                if inner.begun:
+                    run.ends += _styles(inner.sign, inner.n)
+            n = 2 if min(run.n, partner.n) >= 2 else 1
+            left = partner.n - n
+            if partner.begun:
+                before, after = _styles(run.sign, partner.n), _styles(run.sign, left)
+                run.ends += [style for style in before if style not in after]
+                run.begins += [style for style in after if style not in before]
+            else:
+                partner.begins += _styles(run.sign, n)
+                run.ends += _styles(run.sign, n)
+            run.n -= n
+            partner.n = left
+            if not left:
+                parse.stack.pop()
+
+    def _code(self, parse: _Parse, at: int, *, final: bool) -> int:
+        text = self._text
+        found = _RUN["`"].match(text, at)
+        end = found.end() if found else at + 1
+        n, bound = end - at, end + LOOKAHEAD
+        if end == len(text) and not final:
+            self._undecided(parse, at)
+            return end
+        close = -1
+        if parse.failed.get(n, -1) < min(bound, len(text)):
+            for run in _RUN["`"].finditer(text, end):
+                if run.start() >= bound:
+                    break
+                if run.end() - run.start() == n:
+                    close = run.end()
+                    break
+            if close < 0:
+                parse.failed[n] = min(bound, len(text))
+        if close < 0 and (final or len(text) > bound + n):
+            return self._plain(parse, at, end)
+        if close < 0 or (close == len(text) and not final):
+            self._undecided(parse, at)
+            close = len(text)
+        self._styled(parse, at, text[at:close].replace("\n", " "), self.theme.code)
+        return close
+
+    def _math_or_escape(self, parse: _Parse, at: int, *, final: bool) -> int:
+        text = self._text
+        pair = text[at : at + 2]
+        if len(pair) == 1 and not final:
+            self._undecided(parse, at)
+            return at + 1
+        if pair in _MATH:
+            closing = _MATH[pair]
+            close = text.find(closing, at + 2, at + 2 + LOOKAHEAD)
+            end = close + 2
+        elif pair[0] == "$":
+            close = _closing_dollar(text, at)
+            end = close + 1
+            if close >= 0 and end == len(text) and not final:
+                self._undecided(parse, at)
+        elif pair[1:] in _PUNCTUATION and len(pair) > 1:
+            parse.signs.append(_Sign(at, Span(pair[1], self.base)))
+            return at + 2
+        else:
+            return self._plain(parse, at, at + 1) if pair != "\\\n" else at + 1
+        if close >= 0:
+            self._styled(parse, at, text[at:end], self.theme.math)
+            return end
+        if not final and len(text) < at + 2 + LOOKAHEAD and (pair[0] != "$" or not text[at + 1].isspace()):
+            self._undecided(parse, at)
+        return self._plain(parse, at, at + (1 if pair[0] == "$" and pair != "$$" else 2))
+
+    def _link(self, parse: _Parse, at: int, *, final: bool) -> int:
+        text = self._text
+        begin = at + (text[at] == "!")
+        if begin == len(text) and not final:
+            self._undecided(parse, at)
+        if text[begin : begin + 1] != "[":
+            return self._plain(parse, at, at + 1)
+        found = links.match_link(text, begin, LOOKAHEAD)
+        if found is None or found == "more":
+            if found and not final:
+                self._undecided(parse, at)
+            return self._plain(parse, at, begin + 1)
+        end, label, target = found
+        target = clean(html.unescape(re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", target))).replace("\n", "")
+        url = links.clickable(target)
+        for span in parse_inline(label, self.theme, styled(self.base, UNDERLINE)):
+            parse.signs.append(_Sign(at, Span(span.text, span.sgr, url if self.theme.links else "")))
+        if target and target != label:
+            parse.signs.append(_Sign(at, Span(" (" if label else "(", self.base)))
+            self._styled(parse, at, target, UNDERLINE, url)
+            parse.signs.append(_Sign(at, Span(")", self.base)))
+        return end
+
+    def _bare_url(self, parse: _Parse, at: int, *, final: bool) -> int:
+        text = self._text
+        before = text[at - 1] if at else self._before
+        found = links.BARE_URL.match(text, at)
+        if found is None or before.isalnum():
+            if not final and (len(text) - at < len("https://") or text[at:].lower() == "https://"):
+                self._undecided(parse, at)
+            return self._plain(parse, at, at + 1)
+        if found.end() == len(text) and not final and len(found.group()) < links.MAX_URL:
+            self._undecided(parse, at)
+        url = links.trimmed(found.group())
+        if len(url) <= len("https://"):
+            return self._plain(parse, at, at + 1)
+        self._styled(parse, at, url, UNDERLINE, links.clickable(url))
+        return at + len(url)
+
+    def _tag_or_entity(self, parse: _Parse, at: int, *, final: bool) -> int:
+        text = self._text
+        if text[at] == "&":
+            if found := _ENTITY.match(text, at):
+                parse.signs.append(_Sign(at, Span(clean(html.unescape(found.group())), self.base)))
+                return found.end()
+            if not final and _UNFINISHED_ENTITY.match(text, at):
+                self._undecided(parse, at)
+            return self._plain(parse, at, at + 1)
+        if found := _BREAK.match(text, at):
+            parse.signs.append(_Sign(at, Span("\n", self.base)))
+            return found.end()
+        if found := links.AUTOLINK.match(text, at):
+            self._styled(parse, at, found.group(1), UNDERLINE, links.clickable(found.group(1)))
+            return found.end()
+        if not final and len(text) - at < links.MAX_URL and _UNFINISHED_TAG.match(text, at):
+            self._undecided(parse, at)
+        return self._plain(parse, at, at + 1)
+
+    # Writing
+
+    def _row(self, signs: Iterable[_Sign], begun: Iterable[_Sign]) -> Row:
+        """Signs as spans; those of `begun` style all that follows."""
+        for sign in begun:
+            _begin(sign)
+        row: list[Span] = []
+        active: list[str] = []
+        for sign in signs:
+            if not sign.sign:
+                if sign.span.text:
+                    append(row, sign.span._replace(sgr=_with(sign.span.sgr, active)) if active else sign.span)
+                continue
+            for style in sign.ends:
+                if style in active:
+                    active.remove(style)
+            if sign.literal and sign.n:
+                append(row, Span(sign.sign * sign.n, _with(self.base, active)))
+            active += sign.begins
+        return merged(row)
+
+
+def parse_inline(text: str, theme: Theme, base: str = "") -> Row:
+    """A whole text, as of a table's cell."""
+    stream = InlineStream(theme, base)
+    stream._text = text  # noqa: SLF001  # nothing is to be decided early
+    return stream.finish()
+
+
+def _begin(run: _Sign) -> None:
+    """Let what is left of a run style what follows."""
+    if not run.begun:
+        run.begun, run.literal = True, False
+        run.begins += _styles(run.sign, run.n)
+
+
+def _with(sgr: str, active: list[str]) -> str:
+    return styled(sgr, *(style for style in (BOLD, ITALIC, STRIKE) if style in active))
+
+
+def _styles(sign: str, n: int) -> list[str]:
+    if sign == "~":
+        return [STRIKE]
+    return [[], [ITALIC], [BOLD]][n] if n < 3 else [BOLD, ITALIC]
+
+
+def _flanks(sign: str, n: int, before: str, after: str) -> tuple[bool, bool]:
+    """Whether a run can begin, and whether it can end something (CommonMark, a little more lenient for `**`)."""
+    if n > 3 or (sign == "~" and n != 2):
+        return False, False
+    space_before, space_after = before.isspace(), after.isspace()
+    if sign == "*" and n == 2:
+        # CommonMark denies `**“word”**next`, which languages without spaces write.
+        return not space_after, not space_before
+    mark_before, mark_after = _is_mark(before), _is_mark(after)
+    left = not space_after and (not mark_after or space_before or mark_before)
+    right = not space_before and (not mark_before or space_after or mark_after)
+    if sign == "_":
+        return left and (not right or mark_before), right and (not left or mark_after)
+    return left, right
+
+
+def _is_mark(char: str) -> bool:
+    return char in _PUNCTUATION or (not char.isascii() and not char.isalnum() and not char.isspace())
+
+
+def _closing_dollar(text: str, at: int) -> int:
+    """Where `$` at this place ends a formula: no space inside of either, and no digit after, as in `$5 or $10`."""
+    if text[at + 1 : at + 2].isspace():
+        return -1
+    close = at
+    while (close := text.find("$", close + 1, at + LOOKAHEAD)) >= 0:
+        if not text[close - 1].isspace() and text[close - 1] != "\\" and not text[close + 1 : close + 2].isdigit():
+            return close
+    return -1
