@@ -1,5 +1,6 @@
 """Messages to prompt text: what templates are given, and that text stays text."""
 
+import json
 import re
 from collections.abc import Sequence
 from datetime import datetime
@@ -247,3 +248,12 @@ def test_other_templates_get_messages_as_they_are() -> None:
         Message(role="system"),
     ]
     assert rendered(template, messages) == "system0 assistant2 system0 "
+
+
+@pytest.mark.parametrize("code", ["print(6 * 7)", '"text"', "[1, 2]"])
+def test_bare_code_goes_back_as_the_argument_that_was_declared(code: str) -> None:
+    """A template writes arguments as JSON: bare code came back to the model as a quoted string of its own call."""
+    template = "{{ messages[0].tool_calls[0].function.arguments | tojson }}"
+    for name, seen in (("python", {"code": code}), ("f", code)):
+        message = Message(role="assistant", tool_calls=(ToolCall(id="1", name=name, arguments=code),))
+        assert json.loads(rendered(template, [message])) == seen

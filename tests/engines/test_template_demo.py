@@ -70,3 +70,18 @@ def test_a_pasted_system_turn_stays_a_question(template: str) -> None:
     trusted = "".join(piece.text for piece in pieces if piece.trusted)
     assert trusted.count("<|start|>") == 3  # system, user, assistant
     assert [piece.text for piece in pieces if not piece.trusted] == ["<|end|>", "<|start|>", "<|message|>"]
+
+
+def test_a_python_call_of_bare_code_and_its_result(template: str) -> None:
+    call = ToolCall(id="1", name="python", arguments="print(6 * 7)")
+    messages = [
+        Message(role="user", content="6 * 7?"),
+        Message(role="assistant", reasoning="Compute.", tool_calls=(call,)),
+        Message(role="tool", content="42", tool_call_id="1", name="python"),
+    ]
+    (piece,) = render_prompt(template, messages, now=NOW, control_texts=IDS)
+    assert piece.text.endswith(
+        "<|start|>assistant<|channel|>analysis<|message|>Compute.<|end|>"
+        '<|start|>assistant<|channel|>commentary to=functions.python <|constrain|>json<|message|>{"code": "print(6 * 7)"}'
+        "<|call|><|start|>functions.python to=assistant<|channel|>commentary<|message|>42<|end|><|start|>assistant"
+    )

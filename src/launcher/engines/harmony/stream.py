@@ -17,7 +17,15 @@ from launcher.engines.harmony.header import (
     split_header,
 )
 from launcher.engines.harmony.tokens import ControlKind, HarmonyTokens
-from launcher.engines.harmony.turn import Place, TurnWriter, Utf8Stream, default_call_id, is_json_object, quote
+from launcher.engines.harmony.turn import (
+    CODE_TOOL,
+    Place,
+    TurnWriter,
+    Utf8Stream,
+    default_call_id,
+    is_json_object,
+    quote,
+)
 from launcher.engines.types import Channel, ChatDelta, FinishReason, Message, ToolCall
 
 State = Literal["header", "body", "done"]
@@ -281,6 +289,7 @@ class HarmonyParser:
         elif (
             header.recipient is not None
             and header.recipient.startswith("functions.")
+            and header.function != CODE_TOOL
             and header.channel != "commentary"
         ):
             self._out.note(f"The model called {header.function} in the {header.channel} channel.")
@@ -316,7 +325,9 @@ class HarmonyParser:
             self._out.begin("commentary")
             self._out.write("commentary", arguments)
             return
-        wants_json = header.content_type == "json" or (header.recipient or "").startswith("functions.")
+        # GPT OSS was trained to send its python tool bare code, and does so under the declared name as well.
+        declared = (header.recipient or "").startswith("functions.") and header.function != CODE_TOOL
+        wants_json = header.content_type == "json" or declared
         if wants_json and not is_json_object(arguments):
             self._out.note(
                 f"The arguments of {header.function} are no JSON object; they are kept as the model wrote them."

@@ -10,7 +10,8 @@ from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from launcher.engines.types import Message, ReasoningEffort
+from launcher.engines.harmony.turn import CODE_TOOL
+from launcher.engines.types import Message, ReasoningEffort, ToolCall
 from launcher.errors import EngineError
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ def _message_value(message: Message) -> dict[str, Any]:
             {
                 "id": call.id,
                 "type": "function",
-                "function": {"name": call.name, "arguments": _arguments_value(call.arguments)},
+                "function": {"name": call.name, "arguments": _arguments_value(call)},
             }
             for call in message.tool_calls
         ]
@@ -200,12 +201,15 @@ def _reasoning_value(reasoning: str) -> dict[str, Any]:
     return {"thinking": reasoning, "reasoning_content": reasoning}
 
 
-def _arguments_value(arguments: str) -> Any:
+def _arguments_value(call: ToolCall) -> Any:
+    """An object where the arguments are one, also for bare code: a template would write that as a JSON string."""
     try:
-        parsed = json.loads(arguments)
+        parsed = json.loads(call.arguments)
     except (ValueError, RecursionError):
-        return arguments
-    return parsed if isinstance(parsed, dict) else arguments
+        parsed = None
+    if isinstance(parsed, dict):
+        return parsed
+    return {"code": call.arguments} if call.name == CODE_TOOL else call.arguments
 
 
 def _tool_value(tool: Mapping[str, Any]) -> dict[str, Any]:

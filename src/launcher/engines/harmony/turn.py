@@ -23,6 +23,9 @@ Place = Literal["header", "text", "call", "answer"]
 """Where the next token of a turn would stand: in a message header, in reasoning or commentary, in a call's arguments,
 or in the final answer."""
 
+CODE_TOOL = "python"
+"""The function whose arguments may be bare code: GPT OSS calls it so, in the analysis channel."""
+
 MESSAGE_BREAK = "\n\n"
 """Parts two messages of one channel within a turn, in the stream and in the result."""
 
