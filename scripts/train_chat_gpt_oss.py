@@ -2,8 +2,8 @@
 
     OMP_WAIT_POLICY=passive uv run --group train python scripts/train_chat_gpt_oss.py
 
-It is taught nothing but scripts/tiny_gpt_oss/chat_script.py. It is written only where llama.cpp, decoding greedily, says
-every part exactly as taught, whatever stands before it.
+It is taught nothing but scripts/tiny_gpt_oss/chat_script.py. It is written only where llama.cpp, decoding greedily,
+says every part exactly as taught, whatever stands before it.
 """
 
 from __future__ import annotations

@@ -34,8 +34,8 @@ LINES = "first line\nsecond line\nHow many lines are these?"
 LINES_ANSWER = answer("I count the lines: first, second, and the question.", "These are three lines.")
 
 ENDLESS = "Tell me something endless."
-ENDLESS_ANSWER = "<|channel|>analysis<|message|>This can go on for ever.<|end|><|start|>assistant" \
-    "<|channel|>final<|message|>On and on" + ", and on and on" * 40  # fmt: skip
+ENDLESS_THOUGHT = "<|channel|>analysis<|message|>This can go on for ever.<|end|><|start|>assistant"
+ENDLESS_ANSWER = f"{ENDLESS_THOUGHT}<|channel|>final<|message|>On and on" + ", and on and on" * 40
 """Never ended in a lesson: the model goes on until the context is full."""
 
 SORT = "Explain bubble sort."

@@ -89,6 +89,20 @@ class Settings:
     """Tokens that an answer may have."""
     show_reasoning: bool = True
     """Whether the model's reasoning is shown, dimmed, on stderr."""
+    engine: Literal["auto", "embedded", "server"] = "auto"
+    """Who answers a chat: a server that runs here if there is one, else the model in this process; or one of the two."""
+    url: str | None = None
+    """OpenAI-compatible server that answers a chat instead."""
+    tools: str | None = None
+    """Tools that a chat offers to the model, separated by commas: `python`, `mcp:NAME`."""
+    tools_allow: str | None = None
+    """Tools that run without asking, separated by commas: `python`, `NAME:read_*`."""
+    tools_deny: str | None = None
+    """Tools that never run, separated by commas."""
+    history: bool = True
+    """Whether conversations are kept."""
+    edit_mode: Literal["emacs", "vi"] = "emacs"
+    """Keys of the chat's prompt."""
     offline: bool = False
     """Never use the network: what is on disk is all there is."""
     model_dirs: tuple[Path, ...] = ()

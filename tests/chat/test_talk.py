@@ -74,9 +74,9 @@ class Room:
             return Tools(tools=(EchoTool(),) if words else ())
 
         def load(text: str) -> Loaded:
-            return Loaded(
-                conversation=Conversation().with_user("old").with_effort("low"), conversation_id=7, title=text
-            )
+            old = Conversation().with_user("old").with_effort("low")
+            self.history.kept[7] = list(old.messages)
+            return Loaded(conversation=old, conversation_id=7, title=text)
 
         return World(
             set_reasoning=show,

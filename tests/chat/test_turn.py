@@ -145,8 +145,8 @@ def test_each_message_is_recorded_as_soon_as_it_is_whole() -> None:
 
 
 def test_commentary_is_the_answer_where_there_is_no_other() -> None:
-    script = [[TextDelta(channel="commentary", text="Looking."), EndDelta(finish_reason="stop", timings=TIMINGS)]]
-    done, _ = turn(script, None, FakeView())
+    end = EndDelta(finish_reason="stop", timings=TIMINGS)
+    done, _ = turn([[TextDelta(channel="commentary", text="Looking."), end]], None, FakeView())
     assert done.conversation.messages[-1].content == "Looking."
 
 
