@@ -170,6 +170,9 @@ def test_what_is_not_known_is_not_shown() -> None:
 @given(st.integers(1, 120), st.text(), st.text())
 def test_the_bar_never_passes_its_width(width: int, model: str, title: str) -> None:
     status = Status(model=model, title=title, n_context=1204, n_ctx=32768, tokens_per_s=1.0)
-    wide = lambda text: 2 * len(text)  # noqa: E731
+
+    def wide(text: str) -> int:
+        return 2 * len(text)
+
     assert len(status_line(status, width)) <= width
     assert wide(status_line(status, width, width_of=wide)) <= width
