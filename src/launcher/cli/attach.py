@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from launcher.catalogue.request import RELEASES
 from launcher.engines.client.site import Key, checked_key, key_of
 from launcher.engines.server_client import ServerEngine, open_server, served_models
 from launcher.paths import folders
@@ -27,7 +28,6 @@ _OWN_PLAN = (
     *("tensor_split", "parallel", "kv_unified", "swa_full", "min_tps", "streamed", "threads", "load_mode", "repack"),
 )
 """Settings that a running server cannot take on: whoever gives one as a flag wants a model loaded that way."""
-_RELEASES = {"20b": "gpt-oss-20b", "120b": "gpt-oss-120b"}
 _SAME_START_S = 1.0  # as in server.registry
 
 
@@ -67,8 +67,8 @@ def serves(record: ServerRecord, settings: Settings) -> bool:
     name = wanted.lower()
     if name == "auto":
         return True
-    if name in _RELEASES or name in _RELEASES.values():
-        return record.model == _RELEASES.get(name, name)
+    if name in RELEASES:
+        return record.model == RELEASES[name]
     if record.file == wanted or record.file.startswith(f"{wanted}:"):
         return True
     try:
