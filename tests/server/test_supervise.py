@@ -14,7 +14,7 @@ from launcher.errors import EngineError
 from launcher.server import registry
 from launcher.server.child import ChildEvent, Ended, LoadProgress, StateChange, Warned
 from launcher.server.log import LogFile
-from launcher.server.supervise import DELAYS_S, Job, supervise
+from launcher.server.supervise import DELAYS_S, Job, MemoryRanOutError, supervise
 from launcher.server.types import ServerRecord
 
 Script = list[ChildEvent | int]
@@ -86,7 +86,7 @@ class Bench:
         self.now = 0.0
         self.healthy = False
 
-    def run(self, *scripts: Script, smaller: str | None = None, step_s: float = 30.0) -> int:
+    def run(self, *scripts: Script, step_s: float = 30.0) -> int:
         left = iter(scripts)
 
         def spawn(
@@ -101,7 +101,7 @@ class Bench:
             return self.now
 
         record = new_record(self.state / "logs" / "s.log")
-        job = Job(command=("llama-server",), record=record, state_dir=self.state, smaller=smaller)
+        job = Job(command=("llama-server",), record=record, state_dir=self.state)
         return supervise(
             job,
             self.told,
@@ -174,11 +174,11 @@ def test_one_that_never_came_up_is_not_tried_again(bench: Bench) -> None:
     assert bench.told.lines == []  # the error shows the log; nothing is told twice
 
 
-def test_where_memory_ran_out_a_smaller_plan_is_offered(bench: Bench) -> None:
+def test_where_memory_ran_out_the_error_is_of_a_kind_of_its_own(bench: Bench) -> None:
     bench.log = ["ggml_backend_cuda_buffer_type_alloc_buffer: cudaMalloc failed: out of memory"]
-    with pytest.raises(EngineError, match="memory ran out") as caught:
-        bench.run([Ended(returncode=1)], smaller="gpt-oss serve --ctx-size 4096")
-    assert caught.value.hint == "gpt-oss serve --ctx-size 4096"
+    with pytest.raises(MemoryRanOutError, match="before it was ready: memory ran out") as caught:
+        bench.run([Ended(returncode=1)])
+    assert caught.value.hint == "gpt-oss logs --port 8080"
 
 
 def test_without_a_sign_of_life_it_is_ended(bench: Bench) -> None:

@@ -28,7 +28,7 @@ from launcher.server.child import foreign_settings
 from launcher.server.command import N_SLOTS, ServeOptions, cache_budget, check_extra, model_names, server_command
 from launcher.server.keys import Key, key_for
 from launcher.server.stop import stop_server
-from launcher.server.supervise import Job, supervise
+from launcher.server.supervise import Job, MemoryRanOutError, supervise
 from launcher.server.types import LOOPBACK, ServerRecord
 from launcher.settings import Settings
 
@@ -48,6 +48,19 @@ class How:
     direct: bool = False
     dry_run: bool = False
     as_json: bool = False
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What was typed, as far as it is to be typed again: a server that was replaced is gone."""
+        return (
+            *(("--llama-server", str(self.llama_server)) if self.llama_server is not None else ()),
+            *(("--ui-path", str(self.ui_path)) if self.ui_path is not None else ()),
+            *(("--open",) if self.open_page else ()),
+            *(("--direct",) if self.direct else ()),
+            *(("--detach",) if self.detach else ()),
+            *(("--json",) if self.as_json else ()),
+            *(("--", *self.extra) if self.extra else ()),
+        )
 
 
 def run_serve(flags: Mapping[str, Any], how: How) -> int:
@@ -78,7 +91,6 @@ def run_serve(flags: Mapping[str, Any], how: How) -> int:
         command=server_command(plan, model, options, program=str(program)),
         record=_record(plan, options, model, state_dir, detached=how.detach),
         state_dir=state_dir,
-        smaller=smaller_plan(plan, settings),
     )
     # Nothing that can be refused comes after this.
     if old is not None:
@@ -86,7 +98,12 @@ def run_serve(flags: Mapping[str, Any], how: How) -> int:
         stop_server(state_dir, old)
     _check_port(settings)
     _tell(plan, key, how, settings)
-    return _start(job, how)
+    try:
+        return _start(job, how)
+    except MemoryRanOutError as error:
+        from launcher.cli.serve_smaller import with_smaller
+
+        raise with_smaller(error, plan, settings, world(), how.words) from error
 
 
 def _start(job: Job, how: How) -> int:
@@ -238,15 +255,6 @@ def _record(plan: Plan, options: ServeOptions, model: Path, state_dir: Path, *, 
         planned_bytes={row.name: row.used_bytes for row in plan.memory},
         detached=detached,
     )
-
-
-def smaller_plan(plan: Plan, settings: Settings) -> str | None:
-    """The command for a plan that takes less memory: half the context, or the smaller model."""
-    params = plan.load_params
-    model = plan.file.name if plan.file.repo else settings.model
-    if params.n_ctx >= 8192:
-        return f"gpt-oss serve --model {shlex.quote(model)} --ctx-size {params.n_ctx // 2}"
-    return "gpt-oss serve --model 20b" if plan.file.model == "gpt-oss-120b" else None
 
 
 def _tell(plan: Plan, key: Key | None, how: How, settings: Settings) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from launcher.errors import EngineError, LauncherError
 from launcher.records import from_jsonable, to_jsonable
 from launcher.server.front import front_of
-from launcher.server.supervise import Job, Sink, supervise
+from launcher.server.supervise import Job, MemoryRanOutError, Sink, supervise
 from launcher.server.types import ServerRecord
 
 
@@ -67,7 +67,8 @@ def start_detached(job: Job, sink: Sink) -> ServerRecord:
 
 def _outcome(found: dict[str, Any]) -> ServerRecord:
     if found["event"] == "failed":
-        raise EngineError(found["message"], details=tuple(found["details"]), hint=found["hint"])
+        kind = MemoryRanOutError if found["memory"] else EngineError
+        raise kind(found["message"], details=tuple(found["details"]), hint=found["hint"])
     return from_jsonable(ServerRecord, found["record"])
 
 
@@ -105,7 +106,8 @@ class _Lines(Sink):
 
     def failed(self, error: LauncherError) -> None:
         """It did not come up."""
-        self._tell("failed", message=error.message, details=list(error.details), hint=error.hint)
+        memory = isinstance(error, MemoryRanOutError)
+        self._tell("failed", message=error.message, details=list(error.details), hint=error.hint, memory=memory)
 
 
 def main() -> None:

@@ -55,8 +55,10 @@ class Job:
     """As it is once it runs; pids are filled in."""
     state_dir: Path
     max_restarts: int = MAX_RESTARTS
-    smaller: str | None = None
-    """The command for a plan that takes less memory."""
+
+
+class MemoryRanOutError(EngineError):
+    """llama-server ended because there was less memory than its plan takes."""
 
 
 class Sink(Protocol):
@@ -114,6 +116,7 @@ def supervise(
 
     Raises:
         EngineError: it does not start, or crashes again and again; with the last lines of its log.
+        MemoryRanOutError: the same, and they are about memory.
     """
     events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
     pid = os.getpid()
@@ -275,12 +278,15 @@ class _Supervisor:
     def _failure(self, child: Child, message: str) -> EngineError:
         self._world.log.write(f"--- {message}")
         lines = [line for line in child.tail if line][-_SHOWN_LINES:]
-        memory = is_about_memory(list(child.tail))
-        hint = f"gpt-oss logs --port {self._record.port}"
-        if memory and self._job.smaller is not None:
-            message += ": memory ran out"
-            hint = self._job.smaller
-        return EngineError(message, log=tuple(child.tail), details=tuple(message_of(line) for line in lines), hint=hint)
+        kind = EngineError
+        if is_about_memory(list(child.tail)):
+            message, kind = f"{message}: memory ran out", MemoryRanOutError
+        return kind(
+            message,
+            log=tuple(child.tail),
+            details=tuple(message_of(line) for line in lines),
+            hint=f"gpt-oss logs --port {self._record.port}",
+        )
 
 
 def _how(ended: Ended) -> str:
