@@ -15,7 +15,7 @@ import pytest
 
 from launcher.chat.conversation import Conversation
 from launcher.errors import DamagedFileError, UsageError
-from launcher.history.absent import NOT_KEPT, ForgivingHistory, NullHistory
+from launcher.history.null import NOT_KEPT, ForgivingHistory, NullHistory
 from launcher.history.conversations import unsaved
 from launcher.history.opening import open_history
 from launcher.history.schema import STEPS, HistoryError
@@ -236,7 +236,7 @@ def test_a_full_disk_in_the_middle_of_a_chat_turns_the_history_off(path: Path) -
     told: list[str] = []
     with open_history(path, tell=told.append) as history:
         assert isinstance(history, ForgivingHistory)
-        found = history.begin([user("q")])
+        other, found = history.begin([user("p")]), history.begin([user("q")])
         connection = history._kept._connection  # type: ignore[attr-defined]
         (n_pages,) = connection.execute("PRAGMA page_count").fetchone()
         connection.execute(f"PRAGMA max_page_count = {n_pages}")  # what SQLite does on a full disk
@@ -249,7 +249,9 @@ def test_a_full_disk_in_the_middle_of_a_chat_turns_the_history_off(path: Path) -
         history.replace_from(found, 0)
         assert history.begin([user("q")]) == NOT_KEPT
         assert not history.is_on
-        assert len(history.load(found).messages) == 1, "what is kept can still be read"
+        assert len(history.load(other).messages) == 1, "what is kept whole can still be read"
+        with pytest.raises(UsageError):
+            history.load(found)
     assert told == ["the history cannot be written (database or disk is full): from here on nothing is kept"]
 
 

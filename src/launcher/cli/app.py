@@ -8,6 +8,7 @@ from launcher.cli.chat import chat
 from launcher.cli.config import config_app
 from launcher.cli.connect import connect
 from launcher.cli.hardware import hardware
+from launcher.cli.history import history_app
 from launcher.cli.launch import launch
 from launcher.cli.logs import logs
 from launcher.cli.plan import plan
@@ -55,6 +56,7 @@ app.command()(stop)
 app.command()(top)
 app.command()(connect)
 app.command()(launch)
+app.add_typer(history_app, name="history")
 app.add_typer(config_app, name="config")
 app.add_typer(service_app, name="service")
 

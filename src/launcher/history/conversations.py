@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 from datetime import datetime
+from typing import overload
 
 from launcher.chat.conversation import Conversation
 from launcher.engines.types import Message
@@ -68,6 +69,15 @@ def title_of(messages: Iterable[Message]) -> str:
 def clean(text: str) -> str:
     """Text as one printable line with single spaces."""
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
+@overload
+def plain(text: str) -> str: ...
+@overload
+def plain(text: None) -> None: ...
+def plain(text: str | None) -> str | None:
+    """Text that can be written as UTF-8: half a surrogate pair, as a cut stream or file names have, cannot."""
+    return None if text is None else text.encode("utf-8", "replace").decode()
 
 
 def shortened(text: str, n_columns: int) -> str:

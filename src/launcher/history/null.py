@@ -87,6 +87,7 @@ class ForgivingHistory:
         self._kept = kept
         self._writes: History = kept
         self._tell = tell
+        self._incomplete = {NOT_KEPT}
 
     @property
     def is_on(self) -> bool:
@@ -110,32 +111,37 @@ class ForgivingHistory:
         timings: Timings | None = None,
     ) -> None:
         """As `History.append`."""
-        self._try(lambda kept: kept.append(conversation_id, message, finish_reason=finish_reason, timings=timings))
+        self._try(
+            conversation_id,
+            lambda kept: kept.append(conversation_id, message, finish_reason=finish_reason, timings=timings),
+        )
 
     def replace_from(self, conversation_id: int, index: int, messages: Sequence[Message] = ()) -> None:
         """As `History.replace_from`."""
-        self._try(lambda kept: kept.replace_from(conversation_id, index, messages))
+        self._try(conversation_id, lambda kept: kept.replace_from(conversation_id, index, messages))
 
     def set_title(self, conversation_id: int, title: str) -> None:
         """As `History.set_title`."""
-        self._try(lambda kept: kept.set_title(conversation_id, title))
+        self._try(conversation_id, lambda kept: kept.set_title(conversation_id, title))
 
     def set_effort(self, conversation_id: int, effort: ReasoningEffort | None) -> None:
         """As `History.set_effort`."""
-        self._try(lambda kept: kept.set_effort(conversation_id, effort))
+        self._try(conversation_id, lambda kept: kept.set_effort(conversation_id, effort))
 
     def set_system(self, conversation_id: int, text: str | None) -> None:
         """As `History.set_system`."""
-        self._try(lambda kept: kept.set_system(conversation_id, text))
+        self._try(conversation_id, lambda kept: kept.set_system(conversation_id, text))
 
     def set_model(
         self, conversation_id: int, *, model: str | None, file: str | None = None, engine: str | None = None
     ) -> None:
         """As `History.set_model`."""
-        self._try(lambda kept: kept.set_model(conversation_id, model=model, file=file, engine=engine))
+        self._try(conversation_id, lambda kept: kept.set_model(conversation_id, model=model, file=file, engine=engine))
 
     def load(self, conversation_id: int) -> SavedConversation:
-        """As `History.load`."""
+        """As `History.load`; but of one that was not kept to its end, nobody gets a part for the whole."""
+        if conversation_id in self._incomplete:
+            raise not_there(str(conversation_id))
         return self._kept.load(conversation_id)
 
     def list(self, limit: int | None = None) -> tuple[About, ...]:
@@ -158,11 +164,13 @@ class ForgivingHistory:
         """As `History.save`."""
         return self._kept.save(saved)
 
-    def _try(self, write: Callable[[History], None]) -> None:
+    def _try(self, conversation_id: int, write: Callable[[History], None]) -> None:
         try:
             write(self._writes)
         except LauncherError as error:
             self._turn_off(error)
+        if not self.is_on:
+            self._incomplete.add(conversation_id)
 
     def _turn_off(self, error: LauncherError) -> None:
         self._writes = NullHistory()

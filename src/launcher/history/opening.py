@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from launcher.history.absent import ForgivingHistory, NullHistory
+from launcher.history.null import ForgivingHistory, NullHistory
 from launcher.history.schema import (
     STEPS,
     BrokenHistoryError,
@@ -23,6 +23,8 @@ from launcher.history.schema import (
 from launcher.history.store import SqliteHistory
 from launcher.history.types import History
 
+FILE_NAME = "history.sqlite3"
+"""In the launcher's folder for data."""
 BUSY_TIMEOUT_S = 5.0
 """How long a write waits for another process. Each writes for milliseconds; only a stopped one takes longer."""
 _BROKEN = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from launcher.errors import DamagedFileError, LauncherError
+from launcher.history.conversations import plain
 from launcher.history.types import About, SavedMessage
 from launcher.records import RecordError, from_jsonable, to_jsonable
 
@@ -160,11 +161,6 @@ def insert_message(
             *(plain(message.content), plain(message.reasoning)),
         ),
     )
-
-
-def plain(text: str | None) -> str | None:
-    """Text that can be written as UTF-8: half a surrogate pair, as a cut stream or file names have, cannot."""
-    return None if text is None else text.encode("utf-8", "replace").decode()
 
 
 def _record(record_type: type[_Record], data: dict[str, Any]) -> _Record:

@@ -15,8 +15,8 @@ from launcher.chat.conversation import Conversation
 from launcher.engines.types import FinishReason, Message, ReasoningEffort, Timings
 from launcher.errors import DamagedFileError, UsageError
 from launcher.history import index
-from launcher.history.absent import NOT_KEPT, not_there
-from launcher.history.conversations import clean, timestamp, title_of, unsaved
+from launcher.history.conversations import clean, plain, timestamp, title_of, unsaved
+from launcher.history.null import NOT_KEPT, not_there
 from launcher.history.schema import (
     ABOUT,
     MESSAGE,
@@ -24,7 +24,6 @@ from launcher.history.schema import (
     about_of,
     insert_message,
     message_of,
-    plain,
     transaction,
 )
 from launcher.history.search import search
@@ -149,7 +148,7 @@ class SqliteHistory:
     def search(self, text: str, limit: int | None = None) -> tuple[Hit, ...]:
         """As `History.search`."""
         with self._reading():
-            return search(self._connection, plain(text) or "", limit, fts5=self._fts5)
+            return search(self._connection, plain(text), limit, fts5=self._fts5)
 
     def delete(self, ids: Sequence[int]) -> int:
         """As `History.delete`."""
