@@ -171,7 +171,7 @@ def _key_refused(site: Site, status: int, key: Key | None, details: tuple[str, .
         text = f"{site.netloc} wants an API key ({status}): set {' or '.join(KEY_VARIABLES)}"
     else:
         text = f"{site.netloc} does not accept the key of {key.source} ({status})"
-    return NetworkError(text, url=site.url, status=status, hint=f"{KEY_VARIABLES[0]}=KEY gpt-oss chat", details=details)
+    return NetworkError(text, url=site.url, status=status, hint="GPT_OSS_API_KEY=KEY gpt-oss chat", details=details)
 
 
 def _parts(body: bytes, key: Key | None) -> tuple[str, str, Mapping[str, Any]]:

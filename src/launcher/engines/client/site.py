@@ -78,7 +78,7 @@ def parse_site(url: str) -> Site:
     if "@" in parts.netloc:
         raise UsageError(
             f"the address of {host} holds a name or password: put the API key into {KEY_VARIABLES[0]} instead",
-            hint=f"{KEY_VARIABLES[0]}=KEY gpt-oss chat",
+            hint="GPT_OSS_API_KEY=KEY gpt-oss chat",
         )
     path = quote(parts.path.rstrip("/"), safe="/%:@~!$&'()*+,;=-._")
     for suffix in _SUFFIXES:
@@ -129,7 +129,5 @@ def checked_key(key: Key) -> Key:
         UsageError: it cannot be sent. The message does not show it.
     """
     if not key.text.isascii() or not key.text.isprintable() or " " in key.text:
-        raise UsageError(
-            f"{key.source} holds characters that no API key has", hint=f"{KEY_VARIABLES[0]}=KEY gpt-oss chat"
-        )
+        raise UsageError(f"{key.source} holds characters that no API key has", hint="GPT_OSS_API_KEY=KEY gpt-oss chat")
     return key
