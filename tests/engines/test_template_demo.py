@@ -82,6 +82,7 @@ def test_a_python_call_of_bare_code_and_its_result(template: str) -> None:
     (piece,) = render_prompt(template, messages, now=NOW, control_texts=IDS)
     assert piece.text.endswith(
         "<|start|>assistant<|channel|>analysis<|message|>Compute.<|end|>"
-        '<|start|>assistant<|channel|>commentary to=functions.python <|constrain|>json<|message|>{"code": "print(6 * 7)"}'
+        "<|start|>assistant<|channel|>commentary to=functions.python <|constrain|>json<|message|>"
+        '{"code": "print(6 * 7)"}'
         "<|call|><|start|>functions.python to=assistant<|channel|>commentary<|message|>42<|end|><|start|>assistant"
     )
