@@ -275,19 +275,24 @@ def hanging(*pieces: bytes) -> Callable[[Asked], Any]:
     "pieces", [(), (STREAM_HEAD,), (STREAM_HEAD, event(delta(content="x")))], ids=["mute", "head", "text"]
 )
 def test_cancel_from_a_thread_wakes_a_turn_that_waits(pieces: tuple[bytes, ...]) -> None:
+    expects_text = len(pieces) == 2
     with openai_api(hanging(*pieces)) as api, engine_on(api) as engine:
-        deltas = engine.chat(HI, PLAIN)
+        came = threading.Event()
 
         def cancel() -> None:
             assert api.holding.wait(DEADLINE_S)
+            assert not expects_text or came.wait(DEADLINE_S)
             engine.cancel()
 
         thread = threading.Thread(target=cancel)
         thread.start()
-        found = list(deltas)
+        found = []
+        for delta_ in engine.chat(HI, PLAIN):
+            found.append(delta_)
+            came.set()
         thread.join()
         assert end_of(found).finish_reason == "cancelled"
-        assert text_of(found) == ("x" if len(pieces) == 2 else "")
+        assert text_of(found) == ("x" if expects_text else "")
         assert api.hung_up.wait(DEADLINE_S), "the connection is still open"
         api.handler = lambda _asked: says("again")
         assert text_of(list(engine.chat(HI, PLAIN))) == "again"
