@@ -478,6 +478,15 @@ def test_an_end_without_done_is_an_end() -> None:
     assert end_of(turn(stream(delta(content="x"), delta("stop"), done=False))).finish_reason == "stop"
 
 
+def test_done_is_an_end_without_a_reason_unless_nothing_came() -> None:
+    assert end_of(turn(stream(delta(content="x")))).finish_reason == "stop"
+    call = {"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}
+    deltas = turn(stream(delta(tool_calls=[call])))
+    assert isinstance(deltas[0], ToolCallDelta)
+    assert end_of(deltas).finish_reason == "tool_calls"
+    assert "broke off" in fails(stream(), NetworkError).message
+
+
 def test_an_error_event_in_the_middle_is_told_without_the_key() -> None:
     error = {"message": f"out of\nmemory for {SECRET}", "type": "server_error", "code": 500}
     found = fails(stream(delta(content="x"), {"error": error}), EngineError)

@@ -167,14 +167,14 @@ class ServerEngine:
                 raise faults.broke_off(self._wire.site) from None
             for data in found:
                 if data.strip() == "[DONE]":
-                    yield from self._end(reader)
+                    yield from self._end(reader, done=True)
                     return
                 yield from reader.feed(self._chunk(data))
         yield from self._end(reader)
 
-    def _end(self, reader: AnswerReader) -> Iterator[ChatDelta]:
-        """Raises NetworkError where the server went away before it said why it ended."""
-        if reader.reason is None:
+    def _end(self, reader: AnswerReader, *, done: bool = False) -> Iterator[ChatDelta]:
+        """Raises NetworkError where the server went away before it said why it ended, or at least that it did."""
+        if reader.reason is None and not (done and reader.n_pieces):
             raise faults.broke_off(self._wire.site)
         yield from reader.end()
 

@@ -64,8 +64,9 @@ class AnswerReader:
                 yield from self._finish(reason)
 
     def end(self) -> Iterator[ChatDelta]:
-        """The call that is still open, at the end of the stream."""
-        yield from self._end_call()
+        """What is still open at a proper end; a server that does not say why has stopped by itself."""
+        if self.reason is None:
+            yield from self._finish("stop")
 
     def timings(self, *, first_ms: float, total_ms: float) -> Timings:
         """The server's own timings where it sent them, else what was measured here: wall times, and usage.
