@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+import threading
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from launcher.chat.printer import Printer, timings_line
+from launcher.chat.types import ToolEnded, ToolStarted, TurnEvent
 from launcher.engines.types import (
-    ChatDelta,
     EndDelta,
     FinishReason,
     NoteDelta,
@@ -21,6 +22,7 @@ from launcher.engines.types import (
     ToolCall,
     ToolCallDelta,
 )
+from launcher.tools.types import ToolResult, Verdict
 
 TIMINGS = Timings(
     prompt_n=16, cache_n=80, prompt_ms=500.0, predicted_n=42, predicted_ms=3000.0, eval_ms=2900.0, ttft_ms=812.0
@@ -31,7 +33,7 @@ def end(reason: FinishReason = "stop") -> EndDelta:
     return EndDelta(finish_reason=reason, timings=TIMINGS)
 
 
-def printed(*deltas: ChatDelta, styled: bool = False, **options: Any) -> tuple[str, str]:
+def printed(*deltas: TurnEvent, styled: bool = False, **options: Any) -> tuple[str, str]:
     """What goes to stdout and what to stderr."""
     out, err = io.StringIO(), io.StringIO()
     printer = Printer(out=out, err=err, styled=styled, **options)
@@ -116,7 +118,77 @@ EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\r\x08\x0b\x0c\x7f\x00\x85ok\n\tend"
 def test_control_characters_do_not_reach_a_terminal(channel: Any) -> None:
     out, err = printed(TextDelta(channel=channel, text=EVIL), end(), styled=True)
     shown = (out + err).replace("\x1b[2m", "").replace("\x1b[0m", "")
-    assert shown == "]0;owned[2J31mok\n\tend\n"
+    assert shown == "ok\n\tend\n"
+
+
+def test_a_sequence_cut_in_two_is_found() -> None:
+    out, _ = printed(said("a\x1b]0;ow"), thought("Hm."), said("ned\x07b\x1b["), said("31mc"), end(), styled=True)
+    assert "ned" not in out
+    assert out.replace("\n", "") == "abc"
+
+
+def test_a_dumb_terminal_is_not_steered_either() -> None:
+    out, err = printed(said(EVIL), thought(EVIL), end(), terminal=True)
+    assert (out, err) == ("ok\n\tend\n", "ok\n\tend\n")
+
+
+def test_what_a_stream_cannot_write_is_replaced() -> None:
+    raw = io.BytesIO()
+    out = io.TextIOWrapper(raw, encoding="ascii")
+    printer = Printer(out=out, err=io.StringIO(), styled=False)
+    printer.show(said("Köln \ud800"))
+    printer.close()
+    assert raw.getvalue() == b"K?ln ?\n"
+
+
+# Tools
+
+
+CALL = ToolCall(id="1", name="python", arguments='{"code": "print(1)"}')
+
+
+class Python:
+    """A tool that is never run here."""
+
+    name, title, description = "python", "python", ""
+    parameters: ClassVar[dict[str, Any]] = {}
+    verdict: Verdict = "ask"
+
+    def call(self, arguments: str, cancelled: threading.Event) -> ToolResult:
+        raise NotImplementedError
+
+
+def test_results_are_told_on_stderr_and_cut() -> None:
+    result = ToolResult(text="\n".join(f"row {n}" for n in range(20)))
+    out, err = printed(
+        ToolCallDelta(call=CALL), ToolStarted(call=CALL, title="python"),
+        ToolEnded(call=CALL, title="python", result=result),
+        ToolEnded(call=CALL, title="python", result=ToolResult(text="no\x1b[2J", is_error=True)),
+        said("Done."), end(),
+    )  # fmt: skip
+    assert out == "Done.\n"
+    assert "python gave:\n  row 0\n" in err
+    assert "  row 11\n  ... 8 more lines\npython failed:\n  no\n" in err
+
+
+def test_nobody_to_ask_allows_nothing() -> None:
+    printer = Printer(out=io.StringIO(), err=io.StringIO(), styled=False)
+    assert printer.confirm(Python(), CALL) == "no"
+
+
+@pytest.mark.parametrize(
+    ("answers", "consent"), [(["y"], "once"), (["what?", " A "], "always"), (["no"], "no"), ([], "no")]
+)
+def test_the_question(answers: list[str], consent: str) -> None:
+    def ask(_question: str) -> str:
+        if not answers:
+            raise EOFError
+        return answers.pop(0)
+
+    err = io.StringIO()
+    printer = Printer(out=io.StringIO(), err=err, styled=False, ask=ask)
+    assert printer.confirm(Python(), CALL) == consent
+    assert 'python wants to run: {"code": "print(1)"}' in err.getvalue()
 
 
 @given(st.text())

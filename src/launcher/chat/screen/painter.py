@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TextIO
 
-from launcher.chat.screen.spans import Line, Span, text_of
+from launcher.chat.screen.spans import Line, Span, merged, text_of
 from launcher.chat.screen.width import clusters, end_cells, is_sure
 
 Size = Callable[[], tuple[int, int]]
@@ -46,8 +46,7 @@ class Painter:
             else:
                 parts.append(self._rewritten(same, new[same:], columns))
                 same = len(new)
-        for line in new[same:]:
-            parts.append(self._next(line, columns))
+        parts += [self._next(line, columns) for line in new[same:]]
         if text := "".join(parts):
             self._write(f"{_SYNC}{text}{_END_SYNC}" if "\r" in text else text)
         for line in final:
@@ -88,13 +87,12 @@ class Painter:
         column = start % columns
         self._in_row = column > 0
         parts = ["\r", f"\x1b[{up}A" if up else "", f"\x1b[{column}C" if column else ""]
-        # Behind a row that is full the cursor still stands on its last cell, which erasing would take.
-        full = any(_is_full(line, columns, start) for line in new)
-        if full or not new:
+        erased = any(_must_be_erased_first(line, columns, start) for line in new)
+        if erased or not new:
             parts.append(_ERASE_BELOW if up else _ERASE_REST)
         for line in new:
-            parts += (self._next(line, columns), "" if full else _ERASE_REST)
-        if not full and new and _rows(new, columns, start) < up + 1:
+            parts += (self._next(line, columns), "" if erased else _ERASE_REST)
+        if not erased and new and _rows(new, columns, start) < up + 1:
             parts.append(_ERASE_BELOW)
         return "".join(parts)
 
@@ -103,9 +101,9 @@ class Painter:
         taken: list[Line] = []
         for line in reversed(tail):
             start = self._end if line.joined else 0
-            needed = _last_row(end_cells(line.spans, columns, start), columns) + 1
+            needed = _rows([line], columns, start)
             if needed > rows:
-                return taken or [_cut(line, rows * columns - start)]
+                return taken or [_cut(line, rows * columns - start % columns)]
             rows -= needed
             taken.insert(0, line)
         return taken
@@ -115,9 +113,13 @@ def _last_row(end: int, columns: int) -> int:
     return max(0, end - 1) // columns
 
 
-def _is_full(line: Line, columns: int, start: int) -> bool:
+def _must_be_erased_first(line: Line, columns: int, start: int) -> bool:
+    """Whether the rest of its rows cannot be erased after it is written.
+
+    Behind a full row the cursor still stands on its last cell; and a wide character that does not fit leaves one free.
+    """
     end = end_cells(line.spans, columns, start if line.joined else 0)
-    return end > 0 and end % columns == 0
+    return end > 0 and (end % columns == 0 or (end > columns and not text_of(line).isascii()))
 
 
 def _rows(lines: Sequence[Line], columns: int, start: int) -> int:
@@ -144,7 +146,7 @@ def _cut(line: Line, room: int) -> Line:
         spans.append(span._replace(text="".join(parts)))
         if room < 0:
             break
-    return Line(spans=tuple(spans), joined=line.joined)
+    return Line(spans=merged(spans), joined=line.joined)
 
 
 def _common(old: Sequence[Line], new: Sequence[Line]) -> int:

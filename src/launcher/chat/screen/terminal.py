@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Literal, TextIO
 
-from launcher.chat.printer import timings_line
+from launcher.chat.printer import ANSWERS, QUESTION, timings_line
 from launcher.chat.screen.calls import call_lines, result_lines
 from launcher.chat.screen.markdown import MarkdownStream
 from launcher.chat.screen.painter import Painter, Size
@@ -36,8 +36,6 @@ ReasoningView = Literal["full", "fold", "hide"]
 INTERVAL_S = 0.035
 """Between two paintings: with the time that one takes, no token waits for 50 ms."""
 _SPIN_S = 0.25
-_QUESTION = "run it? [y]es, [a]lways, [n]o: "
-_ANSWERS: dict[str, Consent] = {"y": "once", "yes": "once", "a": "always", "always": "always", "n": "no", "no": "no"}
 
 
 class TerminalView:
@@ -142,11 +140,11 @@ class TerminalView:
             self._painter.close()
         while True:
             try:
-                answer = self._ask(_QUESTION).strip().lower()
+                answer = self._ask(QUESTION).strip().lower()
             except EOFError:
                 return "no"
-            if answer in _ANSWERS:
-                return _ANSWERS[answer]
+            if answer in ANSWERS:
+                return ANSWERS[answer]
 
     def unfold(self) -> None:
         """Show the thoughts of the last turn in full, on rows of their own."""
