@@ -8,11 +8,9 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from launcher.cli.output import say
-from launcher.cli.servers import one_server
+from launcher.cli.servers import one_server, server_if_any
 from launcher.clients.types import KEY_ENV, Target
 from launcher.errors import UsageError
-from launcher.paths import folders
-from launcher.server.registry import running
 from launcher.server.types import DEFAULT_HOST, DEFAULT_PORT, Endpoint, ServerRecord
 
 _DEFAULT_MODEL = "gpt-oss-20b"
@@ -40,9 +38,8 @@ def connect_target(
     if url is not None:
         target = _elsewhere(url, port, command, keyed=bool(environ.get(KEY_ENV)))
     else:
-        ports = {record.port for record in running(folders().state)}
-        runs = port in ports if port is not None else bool(ports)
-        target = running_target(port, command) if runs else _default(port)
+        record = server_if_any(port, command)
+        target = _default(port) if record is None else _target_of(record)
     name = f"gpt-oss-{model}" if model in {"20b", "120b"} else model
     return replace(target, endpoint=replace(target.endpoint, model=name or target.endpoint.model))
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
 from launcher.cli.output import one_line, say, talk_console
 from launcher.planner.types import HOST
+from launcher.server.addresses import Interface, interfaces, reachable_at, url_of
 from launcher.server.types import ServerRecord, key_command
 from launcher.server.usage import host_usage
 from launcher.units import format_bytes
@@ -84,9 +85,14 @@ class ServeSink:
             present(record)
 
 
-def print_served(record: ServerRecord, *, background: bool) -> None:
+def print_served(
+    record: ServerRecord, *, background: bool, around: Callable[[], Sequence[Interface]] = interfaces
+) -> None:
     """Where it is, a first request to copy, what it takes: talk, but for the URL where that is all there is to know."""
     say(f"{record.model} is ready at {record.endpoint.openai_url}, {record.n_parallel} slots, context {record.n_ctx}")
+    others = [f"{url_of(address, record.port)}/v1" for address in reachable_at(record.host, around())]
+    if others:
+        say(f"Other machines: {', '.join(others)}")
     say(_memory(record))
     say("")
     say(first_request(record))
