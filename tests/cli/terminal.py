@@ -60,7 +60,8 @@ class Terminal:
             found = re.compile(pattern).search(self.text, after)
             if found:
                 return found
-            assert alive and time.monotonic() < until, f"{pattern!r} never came:\n{self.text}"
+            assert alive, f"it ended before {pattern!r} came:\n{self.text}"
+            assert time.monotonic() < until, f"{pattern!r} never came:\n{self.text}"
 
     def mark(self) -> int:
         """Where the text ends now."""
@@ -72,7 +73,9 @@ class Terminal:
         while self.pump():
             assert time.monotonic() < until, f"it never ended:\n{self.text}"
         self._child.close()
-        return self._child.exitstatus if self._child.signalstatus is None else -self._child.signalstatus
+        signalled: int | None = self._child.signalstatus
+        status: int | None = self._child.exitstatus
+        return status if signalled is None else -signalled
 
     def kill(self) -> None:
         """kill -9."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.cli.chat_session import loaded
+from launcher.cli.chat_engine import loaded
 from launcher.planner.types import LoadParams
 from tests.cli.sandbox import TIMEOUT_S, Sandbox
 from tests.engines.demo import load_params

@@ -1,84 +1,137 @@
-"""From flags to an answer: plan, fetch, load, talk."""
+"""From flags to an answer: who answers, what is asked, and how it is shown."""
 
 from __future__ import annotations
 
 import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from launcher.chat.conversation import Conversation
-from launcher.cli.context import load_settings, prepare_plan
-from launcher.cli.download import fetch_model
-from launcher.cli.output import say, talk_console
-from launcher.cli.plan_view import headline
+from launcher.chat.talk import Talk
+from launcher.chat.types import View
+from launcher.cli.chat_engine import Brain, demo_settings, open_brain
+from launcher.cli.chat_view import open_view
+from launcher.cli.context import load_settings
+from launcher.cli.output import say
 from launcher.engines.types import Sampling
-from launcher.errors import ExitCode, UsageError
-from launcher.planner.types import LoadParams
+from launcher.errors import UsageError
+from launcher.history.types import History
+from launcher.paths import folders
 from launcher.settings import Settings
 
-_PLACEMENT = (
-    *("quant", "prefer", "ctx_size", "min_ctx", "n_gpu_layers", "n_cpu_moe"),
-    *("cache_type_k", "cache_type_v", "batch_size", "ubatch_size", "load_mode", "repack"),
-    *("device", "tensor_split", "parallel", "kv_unified", "swa_full", "min_tps", "streamed"),
-)
+if TYPE_CHECKING:
+    from launcher.chat.turn import Tools
 
 
-def run_chat(flags: Mapping[str, Any], question: str, *, demo: bool, refresh: bool) -> int:
-    """Answer `question` (with what is piped in), or hold a conversation on a terminal. Gives the exit code."""
-    if demo:
-        from launcher.demo import demo_model_path
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ask:
+    """What was typed beside the settings."""
 
-        if flags.get("model") or flags.get("quant"):
-            raise UsageError("--demo is a model of its own; leave --model and --quant out", hint="gpt-oss chat --demo")
-        flags = {**flags, "model": str(demo_model_path())}
+    words: tuple[str, ...] = ()
+    file: str | None = None
+    """Of the question; `-` is stdin."""
+    attach: tuple[str, ...] = ()
+    resume: str | None = None
+    """A conversation to go on with: an id, a title, or `last`."""
+    schema: Path | None = None
+    as_json: bool = False
+    stream_json: bool = False
+    demo: bool = False
+    refresh: bool = False
+
+
+def run_chat(flags: Mapping[str, Any], ask: Ask) -> int:
+    """Answer one question, or hold a conversation on a terminal. Gives the exit code.
+
+    Raises:
+        LauncherError: whatever keeps it from being answered.
+    """
+    from launcher.chat.script import read_question
+
     settings = load_settings(flags)
-    if demo:
-        settings = _without_placement(settings, flags)
-    # What the settings say of slots is for a server: a chat is one sequence, with the whole context.
-    settings = replace(settings, parallel=None, kv_unified=None)
-    talking = sys.stdin is not None and sys.stdin.isatty()
-    question = "\n\n".join(part for part in (question.strip(), "" if talking else _piped()) if part)
-    if not question and not talking:
+    if ask.demo:
+        settings = demo_settings(settings, flags)
+    terminal = sys.stdin is not None and sys.stdin.isatty()
+    question = read_question(ask.words, ask.file, None if terminal or sys.stdin is None else sys.stdin.buffer.read)
+    attached = [read_attachment(name) for name in ask.attach]
+    asked = "\n\n".join((*attached, question) if question else attached)
+    sampling = sampling_of(settings, _schema(ask.schema))
+    talks = terminal and not (question or ask.as_json or ask.stream_json)
+    if talks:
+        from launcher.cli.chat_talk import hold_conversation
+
+        return hold_conversation(settings, sampling, ask, attached)
+    if not asked:
         raise UsageError(
             "nothing to answer: the question is empty", hint='gpt-oss chat "What is the capital of France?"'
         )
-    plan = prepare_plan(settings, refresh=refresh, measure=not demo).plan
-    if demo:
-        say("The demo: a tiny GPT OSS trained for this package. It knows a few answers, and nothing else.")
-        if "temperature" not in settings.layers:
-            # Drawing at random is for models that know more than one good answer.
-            settings = replace(settings, temperature=0.0)
-    else:
-        say(headline(plan))
-    local = fetch_model(plan.file, settings)
-    with loaded(local.first, plan.load_params) as engine:
-        if engine.dialect.template.note:
-            say(engine.dialect.template.note)
-        return _talk(engine, settings, question)
+    with open_history_of(settings) as history, open_brain(settings, demo=ask.demo, refresh=ask.refresh) as brain:
+        from launcher.cli.chat_tools import opened_tools
+
+        view = script_view(settings, ask, brain)
+        with opened_tools(settings.tools, settings) as tools:
+            talk = new_talk(brain, view, settings, sampling, history=history, tools=tools)
+            if ask.resume is not None:
+                resume(talk, ask.resume)
+            return _answer_one(talk, asked, ask)
 
 
-def _piped() -> str:
-    """What comes through the pipe, whatever its encoding: a diff of an old file is no reason to refuse."""
-    if sys.stdin is None:  # started with stdin closed
-        return ""
-    return sys.stdin.buffer.read().decode("utf-8", "replace").strip()
+def resume_chat(flags: Mapping[str, Any], conversation: str | int) -> int:
+    """Go on with a conversation of the history."""
+    return run_chat(flags, Ask(resume=str(conversation)))
 
 
-def _without_placement(settings: Settings, flags: Mapping[str, Any]) -> Settings:
-    """Settings for a demo: what the settings file says of contexts and layers is meant for a model of full size."""
-    defaults = Settings()
-    return replace(settings, **{key: getattr(defaults, key) for key in _PLACEMENT if flags.get(key) is None})
+def _answer_one(talk: Talk, question: str, ask: Ask) -> int:
+    """Ask, show, and tell by the exit code how it went."""
+    from launcher.chat.script import JsonLinesView, JsonView, outcome
+
+    talk.conversation = talk.conversation.with_user(question)
+    reason = talk.answer()
+    view, with_schema = talk.view, ask.schema is not None
+    if isinstance(view, JsonView):
+        sys.stdout.write(
+            view.document(conversation=talk.conversation_id, finish_reason=reason, with_schema=with_schema)
+        )
+    elif isinstance(view, JsonLinesView):
+        view.finish(conversation=talk.conversation_id, finish_reason=reason, with_schema=with_schema)
+    done = outcome(reason, talk.last_answer() or "", with_schema=with_schema, max_tokens=talk.sampling.max_tokens)
+    if done.error is not None:
+        raise done.error
+    if done.note is not None:
+        say(done.note)
+    return done.code
 
 
-def _talk(engine: Any, settings: Settings, question: str) -> int:
-    from launcher.chat.loop import chat_loop, run_turn
-    from launcher.chat.printer import Printer
+def _schema(path: Path | None) -> str | None:
+    """The schema of a file, checked before anything is loaded."""
+    if path is None:
+        return None
+    from launcher.engines.grammar import check_schema
 
-    sampling = Sampling(
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {path}: {error}", hint=f"ls -l {path}") from None
+    return check_schema(text)
+
+
+def read_attachment(name: str) -> str:
+    """A file as the model is shown it.
+
+    Raises:
+        UsageError: it is no text, or cannot be read.
+    """
+    from launcher.chat.script import read_attached
+
+    return read_attached(Path(name).expanduser())
+
+
+def sampling_of(settings: Settings, json_schema: str | None = None) -> Sampling:
+    """How tokens are drawn."""
+    return Sampling(
         temperature=settings.temperature,
         top_p=settings.top_p,
         top_k=settings.top_k,
@@ -86,77 +139,58 @@ def _talk(engine: Any, settings: Settings, question: str) -> int:
         seed=settings.seed,
         max_tokens=settings.max_tokens,
         reasoning_effort=settings.reasoning_effort,
+        json_schema=json_schema,
     )
-    conversation = Conversation().with_system(settings.system)
-    printer = Printer(
-        out=sys.stdout,
-        err=sys.stderr,
-        styled=talk_console().is_terminal and not talk_console().no_color,
-        show_reasoning=settings.show_reasoning,
-        show_timings=sys.stderr.isatty(),
+
+
+def new_talk(
+    brain: Brain, view: View, settings: Settings, sampling: Sampling, *, history: History, tools: Tools
+) -> Talk:
+    """A conversation that begins."""
+    return Talk(
+        engine=brain.engine,
+        view=view,
+        say=say,
+        sampling=sampling,
+        history=history,
+        conversation=Conversation(reasoning_effort=sampling.reasoning_effort).with_system(settings.system),
+        model=brain.model,
+        file=brain.file,
+        engine_name=brain.name,
+        tools=tools,
     )
-    if question:
-        _, reason = run_turn(engine, conversation.with_user(question), sampling, printer)
-        return ExitCode.INTERRUPTED if reason == "cancelled" else ExitCode.DONE
-    say("Ctrl-D leaves, Ctrl-C stops an answer, /help lists the commands.")
-    chat_loop(engine, conversation, sampling, printer=printer, read_line=_line_reader(), say=say)
-    return ExitCode.DONE
 
 
-def _line_reader() -> Callable[[], str]:
-    """`input` with line editing and history where the platform has readline."""
-    with suppress(ImportError):  # Windows has none: its consoles edit lines by themselves
-        import readline  # noqa: F401  # importing it is what gives input() its editing
+def resume(talk: Talk, text: str) -> str:
+    """Go on with a conversation of the history; gives its title."""
+    from launcher.history.conversations import conversation_of
 
-    def read() -> str:
-        if sys.stdout.isatty():
-            return input(">>> ")
-        sys.stderr.write(">>> ")  # stdout goes to a file: it holds answers alone
-        sys.stderr.flush()
-        return input()
-
-    return read
-
-
-class Opener(Protocol):
-    """Opens an engine: `open_engine`, or a test's."""
-
-    def __call__(
-        self, path: Path, params: LoadParams, *, progress: Callable[[float], bool]
-    ) -> AbstractContextManager[Any]:
-        """`progress` is told 0..1, and answers False to stop the load with KeyboardInterrupt."""
-        ...
-
-
-def _embedded_opener() -> Opener:
-    from launcher.engines.embedded import open_engine  # brings in llama_cpp's declarations
-
-    return open_engine
+    number = talk.history.resolve(text)
+    saved = talk.history.load(number)
+    talk.set_conversation(conversation_of(saved), number)
+    return saved.about.title
 
 
 @contextmanager
-def loaded(path: Path, params: LoadParams, *, opener: Opener | None = None) -> Iterator[Any]:
-    """The embedded engine with `path` loaded, behind a progress bar on a terminal. Ctrl-C stops the load."""
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+def open_history_of(settings: Settings) -> Iterator[History]:
+    """Where conversations are kept; nowhere with `--no-history`."""
+    if not settings.history:
+        from launcher.history.null import NullHistory
 
-    from launcher.chat.loop import stop_on_interrupt
+        yield NullHistory()
+        return
+    from launcher.history.opening import FILE_NAME, open_history
 
-    console = talk_console()
-    columns = (TextColumn("loading"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    stop = threading.Event()
-    with ExitStack() as stack:
-        # A handler rather than an exception: most of a load runs inside C, through whose callbacks none can travel.
-        with (
-            Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar,
-            stop_on_interrupt(stop.set),
-        ):
-            task = bar.add_task("loading", total=1.0)
+    with open_history(folders().data / FILE_NAME, tell=say) as history:
+        yield history
 
-            def show(done: float) -> bool:
-                bar.update(task, completed=done)
-                return not stop.is_set()
 
-            engine = stack.enter_context((opener or _embedded_opener())(path, params, progress=show))
-        if stop.is_set():
-            raise KeyboardInterrupt
-        yield engine
+def script_view(settings: Settings, ask: Ask, brain: Brain) -> View:
+    """What shows one answer: JSON where it is asked for, Markdown on a terminal, else text as it comes."""
+    if ask.as_json or ask.stream_json:
+        from launcher.chat.script import JsonLinesView, JsonView
+
+        if ask.stream_json:
+            return JsonLinesView(out=sys.stdout, model=brain.model, engine=brain.name)
+        return JsonView(model=brain.model, engine=brain.name)
+    return open_view(settings)

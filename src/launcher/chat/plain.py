@@ -1,0 +1,40 @@
+"""The plain view of a conversation: the printer, and what can be changed between two turns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from launcher.chat.printer import Printer
+from launcher.chat.types import TurnEvent
+from launcher.engines.types import EndDelta, NoteDelta, TextDelta
+
+
+@dataclass(kw_only=True, slots=True)
+class PlainView(Printer):
+    """What is printed stays, so that thoughts are shown all or not at all."""
+
+    _thoughts: list[str] = field(default_factory=list, init=False)
+    _ended: bool = field(default=True, init=False)
+
+    @property
+    def reasoning(self) -> Literal["full", "fold", "hide"]:
+        """How thoughts are shown."""
+        return "full" if self.show_reasoning else "hide"
+
+    @reasoning.setter
+    def reasoning(self, mode: Literal["full", "fold", "hide"]) -> None:
+        self.show_reasoning = mode == "full"
+
+    def show(self, event: TurnEvent) -> None:
+        """Print one event, and remember thoughts."""
+        if self._ended:
+            self._thoughts.clear()
+        self._ended = isinstance(event, EndDelta)
+        if isinstance(event, TextDelta) and event.channel == "analysis":
+            self._thoughts.append(event.text)
+        Printer.show(self, event)  # no super(): a dataclass with slots is another class than the one it names
+
+    def unfold(self) -> None:
+        """Print the thoughts of the last answer."""
+        Printer.show(self, NoteDelta(text="".join(self._thoughts) or "no thoughts to show"))
