@@ -15,8 +15,8 @@ import pytest
 
 from launcher.chat.conversation import Conversation
 from launcher.errors import DamagedFileError, UsageError
-from launcher.history.null import NOT_KEPT, ForgivingHistory, NullHistory
 from launcher.history.conversations import unsaved
+from launcher.history.null import NOT_KEPT, ForgivingHistory, NullHistory
 from launcher.history.opening import open_history
 from launcher.history.schema import STEPS, HistoryError
 from launcher.history.types import History

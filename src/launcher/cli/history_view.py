@@ -19,7 +19,8 @@ _BOLD, _DIM, _RESET = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 _DATE_AFTER_D = 14
 _MIN_TITLE = 12
-_MAX_MODEL = 24
+_GOOD_TITLE = 32
+_MAX_MODEL = 16
 _N_DOOMED = 10
 _GAP = 2
 _MAX_NAME_BYTES = 120
@@ -54,7 +55,8 @@ def print_conversation(saved: SavedConversation, *, reasoning: bool) -> None:
         message = kept.message
         out.write("\n" + _in(_BOLD, f"{one_line(heading(kept))}:", styled=styled) + "\n")
         if reasoning and message.reasoning:
-            out.write(_in(_DIM, shown(message.reasoning), styled=styled) + "\n" + ("\n" if message.content else ""))
+            thoughts = f"(reasoning)\n{shown(message.reasoning)}" + ("\n(answer)" if message.content else "")
+            out.write(_in(_DIM, thoughts, styled=styled) + "\n")
         if message.content:
             out.write(shown(message.content) + "\n")
         for call in message.tool_calls:
@@ -111,7 +113,7 @@ def _table(found: Sequence[About], now: datetime, width: int | None, *, styled: 
     shown_columns = [0, 1, 2, 3, 4]
     widths = [max(columns(row[column]) for row in rows) for column in range(5)]
     for dropped in (3, 2):  # a narrow terminal is for titles
-        if width is not None and _room(widths, shown_columns, width) < min(2 * _MIN_TITLE, widths[4]):
+        if width is not None and _room(widths, shown_columns, width) < min(_GOOD_TITLE, widths[4]):
             shown_columns.remove(dropped)
     room = None if width is None else max(_MIN_TITLE, _room(widths, shown_columns, width))
     lines = []
