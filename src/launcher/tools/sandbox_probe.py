@@ -30,7 +30,13 @@ print("done")
 """
 
 
-def probe(place: Place, *, layers: tuple[Layer, ...] | None = None, platform: str = sys.platform) -> Isolation:
+def probe(
+    place: Place,
+    *,
+    layers: tuple[Layer, ...] | None = None,
+    platform: str = sys.platform,
+    runner: Callable[..., Ended] = run,
+) -> Isolation:
     """Try to close every layer, or the given ones, and to get out. `place` is left as it was.
 
     Raises:
@@ -43,15 +49,17 @@ def probe(place: Place, *, layers: tuple[Layer, ...] | None = None, platform: st
         canary.write_text("not for the code", encoding="ascii")
         code = _ESCAPE.format(port=listener.getsockname()[1], file=str(canary))
         try:
-            return _try_out(code, place, wanted, use_seatbelt=use_seatbelt)
+            return _try_out(code, place, wanted, use_seatbelt=use_seatbelt, runner=runner)
         finally:
             canary.unlink()
 
 
-def _try_out(code: str, place: Place, wanted: tuple[Layer, ...], *, use_seatbelt: bool) -> Isolation:
+def _try_out(
+    code: str, place: Place, wanted: tuple[Layer, ...], *, use_seatbelt: bool, runner: Callable[..., Ended]
+) -> Isolation:
     def attempt(layers: tuple[Layer, ...]) -> Ended:
         never = threading.Event()
-        return run(code, place, _BOUNDS, layers=layers, use_seatbelt=use_seatbelt, cancelled=never)
+        return runner(code, place, _BOUNDS, layers=layers, use_seatbelt=use_seatbelt, cancelled=never)
 
     ended = attempt(wanted)
     missing: tuple[str, ...] = ()

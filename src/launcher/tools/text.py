@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-_KEPT = "\n\t"
+import unicodedata
+
+_KEPT = frozenset("\n\t\u00ad\u200c\u200d")
+"""Of the characters that are not shown: those that lay text out, and those that scripts and emoji are joined with."""
+_UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp"})
+"""Unicode's categories of what steers a terminal, reorders letters or hides text from a reader."""
 
 
 def cut_middle(text: str, max_chars: int) -> tuple[str, int]:
@@ -28,7 +33,16 @@ def _cut_note(n_cut: int) -> str:
 
 def clean_text(text: str) -> str:
     """Text of several lines without what could steer a terminal, such as escape sequences, or reorder its letters."""
-    return "".join(char if char in _KEPT or char.isprintable() else " " for char in text.replace("\r\n", "\n"))
+    return "".join(map(_cleaned, text.replace("\r\n", "\n")))
+
+
+def _cleaned(char: str) -> str:
+    if char.isprintable() or char in _KEPT:
+        return char
+    category = unicodedata.category(char)
+    if category == "Cs":
+        return "\ufffd"  # half of a pair, which no file and no pipe can hold
+    return " " if category in _UNSEEN else char
 
 
 def clean_line(text: str, max_chars: int = 300) -> str:
@@ -38,8 +52,11 @@ def clean_line(text: str, max_chars: int = 300) -> str:
 
 
 def say_result(text: str, max_chars: int) -> tuple[str, int]:
-    """A tool's answer as the model gets it: a word where there is none, cut where there is too much."""
-    return cut_middle(text, max_chars) if text.strip() else ("(no output)", 0)
+    """A tool's answer as the model gets it and the user sees it: cleaned, cut, and a word where there is nothing."""
+    if not text.strip():
+        return "(no output)", 0
+    kept, n_cut = cut_middle(text, max_chars)
+    return clean_text(kept), n_cut
 
 
 class Tail:
