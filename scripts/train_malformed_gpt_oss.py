@@ -8,15 +8,12 @@ every shape exactly as taught, with and without a tool, at every effort.
 
 from __future__ import annotations
 
-import argparse
 import datetime as dt
-import sys
-import tempfile
 from pathlib import Path
 
-import torch
-from tiny_gpt_oss import check, corpus, export, train
+from tiny_gpt_oss import check, corpus, train
 from tiny_gpt_oss.corpus import Lesson
+from tiny_gpt_oss.fixture import Fixture, make
 from tiny_gpt_oss.malformed import PROMPT, SHAPES, TOOL, draw_malformed
 from tiny_gpt_oss.model import TinyConfig
 
@@ -44,33 +41,27 @@ def every_lesson() -> list[Lesson]:
     ]
 
 
+def faults(path: Path, template: corpus.ChatTemplate) -> list[str]:
+    """What is not said as taught."""
+    score = check.examine(check.open_model(path), template, every_lesson(), 0.0)
+    if score.exact == score.asked:
+        return []
+    return [f"{score.asked - score.exact} of {score.asked} not exactly as taught", *score.wrong]
+
+
 def main() -> int:
-    """Train, export, quantise, examine, write. Returns 1 where a shape is not said as taught."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=TARGET)
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--seed", type=int, default=13)
-    parser.add_argument("--threads", type=int, default=2, help="torch threads")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    source = corpus.TEMPLATE_PATH.read_text()
-    template = corpus.ChatTemplate(source)
-    settings = train.TrainSettings(seed=args.seed, steps=args.steps)
-    tokenizer = train.fit_tokenizer(template, args.seed, CONFIG.n_vocab, 400, draw_malformed)
-    model = train.train(
-        CONFIG, settings, template, tokenizer, lambda entry: print(entry, file=sys.stderr), draw=draw_malformed
+    """Make it. Returns 1 where a shape is not said as taught."""
+    fixture = Fixture(
+        target=TARGET,
+        name=NAME,
+        description=DESCRIPTION,
+        config=CONFIG,
+        settings=train.TrainSettings(seed=13, steps=600),
+        draw=draw_malformed,
+        faults=faults,
+        n_threads=2,
     )
-    with tempfile.TemporaryDirectory() as folder:
-        f32, mxfp4 = Path(folder) / "f32.gguf", Path(folder) / "mxfp4.gguf"
-        export.write_f32(f32, model, tokenizer, source, name=NAME, description=DESCRIPTION)
-        export.quantise(f32, mxfp4)
-        score = check.examine(check.open_model(mxfp4), template, every_lesson(), 0.0)
-        print(f"{score.exact} of {score.asked} exactly as taught", *score.wrong, sep="\n", file=sys.stderr)
-        if score.exact < score.asked:
-            return 1
-        args.out.write_bytes(mxfp4.read_bytes())
-    print(f"wrote {args.out} ({args.out.stat().st_size} bytes)", file=sys.stderr)
-    return 0
+    return make(fixture, __doc__ or "")
 
 
 if __name__ == "__main__":

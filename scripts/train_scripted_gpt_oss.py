@@ -8,16 +8,13 @@ every task's part exactly as taught, also behind 15,000 tokens of other text.
 
 from __future__ import annotations
 
-import argparse
 import random
-import sys
-import tempfile
 from pathlib import Path
 
 import llama_cpp
-import torch
-from tiny_gpt_oss import check, corpus, export, train
+from tiny_gpt_oss import check, corpus, train
 from tiny_gpt_oss.corpus import Lesson
+from tiny_gpt_oss.fixture import Fixture, make
 from tiny_gpt_oss.model import TinyConfig
 from tiny_gpt_oss.scripted import conversations, draw_scripted, lesson_behind
 
@@ -66,32 +63,17 @@ def faults(path: Path, template: corpus.ChatTemplate) -> list[str]:
 
 
 def main() -> int:
-    """Train, export, quantise, examine, write. Returns 1 where a part is not said as taught."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=TARGET)
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--seed", type=int, default=17)
-    parser.add_argument("--threads", type=int, default=1, help="torch threads")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    source = corpus.TEMPLATE_PATH.read_text()
-    template = corpus.ChatTemplate(source)
-    settings = train.TrainSettings(seed=args.seed, steps=args.steps, muon_lr=0.01)
-    tokenizer = train.fit_tokenizer(template, args.seed, CONFIG.n_vocab, 400, draw_scripted)
-    model = train.train(
-        CONFIG, settings, template, tokenizer, lambda entry: print(entry, file=sys.stderr), draw=draw_scripted
+    """Make it. Returns 1 where a part is not said as taught."""
+    fixture = Fixture(
+        target=TARGET,
+        name=NAME,
+        description=DESCRIPTION,
+        config=CONFIG,
+        settings=train.TrainSettings(seed=17, steps=600, muon_lr=0.01),
+        draw=draw_scripted,
+        faults=faults,
     )
-    with tempfile.TemporaryDirectory() as folder:
-        f32, mxfp4 = Path(folder) / "f32.gguf", Path(folder) / "mxfp4.gguf"
-        export.write_f32(f32, model, tokenizer, source, name=NAME, description=DESCRIPTION)
-        export.quantise(f32, mxfp4)
-        if wrong := faults(mxfp4, template):
-            print(f"{len(wrong)} parts are not said as taught:", *wrong, sep="\n", file=sys.stderr)
-            return 1
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_bytes(mxfp4.read_bytes())
-    print(f"wrote {args.out} ({args.out.stat().st_size} bytes)", file=sys.stderr)
-    return 0
+    return make(fixture, __doc__ or "")
 
 
 if __name__ == "__main__":
