@@ -100,6 +100,14 @@ def may_be_role(text: str, expect: Expect) -> bool:
     return len(words) == len(complete) or _may_grow(words[-1], expect)
 
 
+def takes_text(sections: Sequence[Section], expect: Expect, text: str) -> bool:
+    """Whether a header can go on with this text: else it would be read as a message's."""
+    last = sections[-1]
+    if sum(len(section.text) for section in sections) + len(text) > MAX_HEADER_CHARS:
+        return False
+    return last.kind != "role" or may_be_role(last.text + text, expect)
+
+
 def read_header(sections: Sequence[Section], expect: Expect) -> Header:
     """Read a header that `<|message|>` closed. Of repeated statements the last counts: the model saw it last."""
     names: list[Channel] = []

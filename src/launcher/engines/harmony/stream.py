@@ -15,6 +15,7 @@ from launcher.engines.harmony.header import (
     read_header,
     source,
     split_header,
+    takes_text,
 )
 from launcher.engines.harmony.tokens import ControlKind, HarmonyTokens
 from launcher.engines.harmony.turn import (
@@ -98,17 +99,15 @@ class HarmonyParser:
         """Control tokens that may stand here in place of one by which text without a header becomes the answer."""
         if self._state != "header":
             return ()
-        kind, section = self._kinds.get(token_id), self._sections[-1]
-        n_chars = sum(len(each.text) for each in self._sections)
+        kind = self._kinds.get(token_id)
         if kind is None:
-            text = piece.decode("utf-8", "replace")
-            fine = section.kind != "role" or may_be_role(section.text + text, self._expect)
-            fine = fine and n_chars + len(text) <= MAX_HEADER_CHARS
+            fine = takes_text(self._sections, self._expect, piece.decode("utf-8", "replace"))
         else:  # these two make text of what a header holds beside its statements
             fine = kind not in ("start", "end") or not split_header(self._sections, self._expect)[2].strip()
         if fine:
             return ()
-        return (self._tokens.channel, self._tokens.message if n_chars else self._tokens.start)
+        begun = any(section.text for section in self._sections)
+        return (self._tokens.channel, self._tokens.message if begun else self._tokens.start)
 
     @property
     def content(self) -> str:
