@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.timeout(30)
 
 ENTER, ALT_ENTER, CTRL_J, BACKSPACE, TAB = "\r", "\x1b\r", "\n", "\x7f", "\t"
 UP, LEFT, HOME = "\x1b[A", "\x1b[D", "\x1b[H"
+COLOUR = re.compile(r"\x1b\[[0-9;]*\b(3[0-8]|4[0-8]|9[0-7]|10[0-7])\b[0-9;]*m")
 LONG = "".join(f"line {n}\tx \\\n" for n in range(212))
 
 
@@ -112,6 +114,7 @@ def has_text(text: str) -> Callable[[Any], bool]:
         (f'"""a{ENTER}b\\{ENTER}{ENTER}c"""{ENTER}', "a\nb\\\n\nc"),
         (f'/system """{ENTER}Be brief.{ENTER}"""{ENTER}', "/system Be brief."),
         (f"ab{LEFT}\\{ENTER}", "a\\b"),
+        (f"ab\\{LEFT}{ENTER}", "ab\\"),
         (f"森林{LEFT}x{ENTER}", "森x林"),
         (f"a{TAB}b{ENTER}", "a\tb"),
         (f"a\x11\x00b{ENTER}", "ab"),
@@ -178,9 +181,18 @@ def test_the_mark_goes_as_one_and_comes_back(desk: Desk) -> None:
 
 
 def test_the_cursor_stands_behind_the_mark(desk: Desk) -> None:
-    """What follows is drawn after the label, not over it."""
-    desk.type(f"{paste(LONG)}tail{ENTER}")
-    assert desk.screen.getvalue().rindex("tail") > desk.screen.getvalue().rindex("kB]")
+    prompt = desk.prompt()
+    columns = []
+
+    def look(buffer: Any) -> bool:
+        app = prompt._session.app
+        screen = app.renderer.last_rendered_screen
+        assert screen is not None
+        columns.append(screen.get_cursor_position(app.layout.current_window).x)
+        return bool(buffer.text)
+
+    assert desk.steps(prompt, [(has_text(""), f"{paste(LONG)}x"), (look, LEFT + LEFT), (look, ENTER)]) == f"{LONG}x"
+    assert columns == [4 + len(label(LONG)) + 1, 4]
 
 
 # History
@@ -246,18 +258,33 @@ def test_tab_before_the_list_is_there_takes_the_first(desk: Desk) -> None:
     assert desk.steps(desk.prompt(sources=Sources(models=slow)), steps) == "/model 20b"
 
 
-def test_a_list_that_never_comes_holds_nothing_up(desk: Desk) -> None:
+def test_a_list_that_never_comes_holds_nothing_up(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    """Nor is there a word about it, when the answer comes after all."""
     gate = threading.Event()
+    threads = []
 
     def never() -> list[str]:
+        threads.append(threading.current_thread())
         gate.wait(20)
         return []
 
-    steps = [(has_text(""), "/model "), (has_text("/model "), f"20b{ENTER}")]
+    steps = [(has_text(""), "/model "), (lambda b: bool(threads), f"20b{ENTER}")]
     try:
         assert desk.steps(desk.prompt(sources=Sources(models=never)), steps) == "/model 20b"
     finally:
         gate.set()
+    for thread in threads:
+        thread.join(10)
+    assert not caplog.records
+
+
+def test_lists_are_asked_anew_for_every_question(desk: Desk) -> None:
+    models = ["20b"]
+    prompt = desk.prompt(sources=Sources(models=lambda: list(models)))
+    for name in ("20b", "120b"):
+        models[:] = [name]
+        steps = [(has_text(""), "/model "), (menu(name), TAB), (has_text(f"/model {name}"), ENTER + ENTER)]
+        assert desk.steps(prompt, steps) == f"/model {name}"
 
 
 def test_a_list_that_fails_is_an_empty_one(desk: Desk) -> None:
@@ -319,6 +346,26 @@ def test_the_bar_follows_a_resize(desk: Desk) -> None:
     assert "gpt-oss-20b · 1,204/32,768 (4 %)\x1b" in desk.screen.getvalue()
 
 
+def test_the_bar_is_right_below_the_input_again_when_a_menu_has_gone(desk: Desk) -> None:
+    prompt = desk.prompt(status=lambda: STATUS)
+    rows: list[int] = []
+
+    def look(buffer: Any) -> bool:
+        screen = prompt._session.app.renderer.last_rendered_screen
+        assert screen is not None
+        rows.extend(y for y in range(screen.height) if screen.data_buffer[y][0].char == "g")
+        return True
+
+    opened = menu("/effort")
+    steps = [
+        (has_text(""), "/eff"),
+        (lambda b: opened(b) and look(b), "\x03"),
+        (lambda b: not b.text and look(b), f"x{ENTER}"),
+    ]
+    assert desk.steps(prompt, steps) == "x"
+    assert rows == [6, 1]
+
+
 @pytest.mark.parametrize("answer", [None, ZeroDivisionError])
 def test_a_bar_that_cannot_be_told_keeps_nobody_from_writing(desk: Desk, answer: Any) -> None:
     def status() -> Status | None:
@@ -329,13 +376,12 @@ def test_a_bar_that_cannot_be_told_keeps_nobody_from_writing(desk: Desk, answer:
     assert desk.type(f"x{ENTER}", status=status) == "x"
 
 
-def test_without_colours_there_are_none(desk: Desk) -> None:
-    steps = [(has_text(""), "/eff"), (menu("/effort"), f"{TAB}\x03"), (has_text(""), f"x{ENTER}")]
-    desk.steps(desk.prompt(status=lambda: STATUS, colours=False), steps)
-    screen = desk.screen.getvalue()
-    assert "\x1b[38;" not in screen
-    assert "\x1b[48;" not in screen
-    assert not any(f"\x1b[{n}m" in screen or f";{n}m" in screen for n in (*range(30, 38), *range(90, 98)))
+@pytest.mark.parametrize("colours", [True, False])
+def test_without_colours_there_are_none(desk: Desk, colours: bool) -> None:
+    steps = [(has_text(""), "/eff"), (menu("/effort"), f"{TAB}\x03"), (has_text(""), "\x04")]
+    with pytest.raises(EOFError):
+        desk.steps(desk.prompt(status=lambda: STATUS, colours=colours), steps)
+    assert bool(COLOUR.search(desk.screen.getvalue())) is colours
 
 
 # Keys that call

@@ -51,12 +51,13 @@ class Terminal:
         self.master, self.slave = pty.openpty()
         termios.tcsetwinsize(self.slave, (20, 60))
         self.before = termios.tcgetattr(self.slave)
-        env = {**os.environ, "TERM": "xterm", **environ}
+        env = {**os.environ, "TERM": "xterm", "NO_COLOR": "", **environ}
         self.process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, str(history)],
             stdin=self.slave, stdout=self.slave, stderr=self.slave, env=env, start_new_session=True,
         )  # fmt: skip
         self.shown = b""
+        self.all = b""
 
     def type(self, keys: str) -> None:
         os.write(self.master, keys.encode())
@@ -67,7 +68,9 @@ class Terminal:
         while text.encode() not in self.shown:
             ready, _, _ = select.select([self.master], [], [], max(0.0, deadline - time.monotonic()))
             assert ready, f"{text!r} did not come; there was {self.shown!r}"
-            self.shown += os.read(self.master, 65536)
+            came = os.read(self.master, 65536)
+            self.shown += came
+            self.all += came
         before, _, self.shown = self.shown.partition(text.encode())
         return before.decode()
 
@@ -116,6 +119,18 @@ def test_a_conversation(terminal: Terminal) -> None:
     terminal.wait_for("left")
     assert terminal.process.wait(TIMEOUT_S) == 0
     assert termios.tcgetattr(terminal.slave) == terminal.before
+    assert b"\x1b[6n" not in terminal.all, "the terminal is asked nothing, so nothing comes late"
+
+
+def test_no_color(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path / "chat_history", NO_COLOR="1")
+    try:
+        terminal.prompted()
+        terminal.type("\x04")
+        terminal.wait_for("left")
+        assert not re.search(rb"\x1b\[[0-9;]*[34]8;", terminal.all)
+    finally:
+        terminal.close()
 
 
 def test_the_terminal_is_given_back_after_a_failure(terminal: Terminal) -> None:
