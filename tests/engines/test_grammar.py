@@ -557,3 +557,12 @@ def test_a_grammar_that_llama_cpp_refuses_is_an_error(
 )
 def test_what_is_left_of_a_character(data: bytes, rest: bytes | None) -> None:
     assert utf8_rest(data) == rest
+
+
+def test_the_name_of_a_control_token_does_not_pass_for_text(engine: EmbeddedEngine) -> None:
+    tokens = AnswerTokens.of(engine.dialect.control, engine.dialect.ends, engine.dialect.harmony)
+    hot = Sampling(seed=1, temperature=100.0)
+    list(engine.chat([QUESTION], Sampling(max_tokens=1)))
+    # Most tokens are something else, so nearly every one is drawn again; the names of the control tokens would fit.
+    with answer_sampler(llama_cpp, engine._model, hot, "root ::= [A-Z<|>_0-9a-z]{2000}", tokens) as sampler:
+        assert not drawn(engine, sampler, "answer", 150) & engine.dialect.control
