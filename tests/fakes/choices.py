@@ -60,7 +60,13 @@ class _Handler(BaseHTTPRequestHandler):
     server: Choices
 
     def do_GET(self) -> None:
-        self._json(200, {"total_slots": 4, "default_generation_settings": {"params": {"seed": SERVER_SEED}}})
+        self._json(
+            200,
+            {
+                "total_slots": 4,
+                "default_generation_settings": {"params": {"seed": SERVER_SEED}, "n_ctx": 8192},
+            },
+        )
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

@@ -8,6 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+_PROPS = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
+    b'{"total_slots": 4, "default_generation_settings": {"n_ctx": 4096, "params": {"seed": 4294967295}}}'
+)
 
 
 class Upstream:
@@ -51,6 +55,12 @@ class Upstream:
         if b"/silent" in head.partition(b"\r\n")[0]:
             while await reader.read(1 << 16):
                 pass
+            return
+        if head.startswith(b"GET /props "):
+            writer.write(_PROPS)
+            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
             return
         writer.write(_HEAD)
         while not writer.transport.is_closing():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from typing import Any
 
@@ -10,10 +11,12 @@ import httpx
 import pytest
 
 from launcher.server.shield.run import RunningShield, start_shield
-from launcher.server.shield.several import one_by_one
+from launcher.server.shield.several import at_a_time, one_by_one
 from launcher.server.shield.types import ShieldConfig
 from tests.fakes.choices import SERVER_SEED, Behaviour, choices_upstream
+from tests.fakes.upstream import endless_upstream
 from tests.server.malformed import Running, events, request
+from tests.server.shield.test_limits import post, raw, until
 from tests.server.shield.test_turns import LOST, SAID
 
 PATH = "/v1/chat/completions"
@@ -148,3 +151,36 @@ def test_seeds_count_up_as_llama_servers_do() -> None:
     # The server's own, which would be every choice's.
     assert seeds({}, seed=SERVER_SEED) == [None, 41, 42]
     assert seeds({"seed": 5}, seed=SERVER_SEED) == [5, 6, 7]
+
+
+def test_a_long_prompt_is_read_once(client: httpx.Client, server: Running, shield: RunningShield) -> None:
+    """Bug kept out: asked for at the same time, each choice reads the prompt for itself."""
+    body = {"messages": [{"role": "user", "content": "Here is a story. " * 60}], "max_tokens": 4, "n": 3}
+    before = n_read(client, server)
+    answer = client.post(shield.url + PATH, json=body).json()
+    n_prompt = answer["usage"]["prompt_tokens"]
+    assert n_prompt > 200
+    assert n_read(client, server) - before < 1.5 * n_prompt
+    streamed, _others, last = said(client.post(shield.url + PATH, json=body | {"stream": True}).text)
+    assert (sorted(streamed), last) == ([0, 1, 2], "[DONE]")
+
+
+def n_read(client: httpx.Client, server: Running) -> float:
+    """Prompt tokens that llama-server has computed so far."""
+    found = re.search(r"^llamacpp:prompt_tokens_total (\S+)$", client.get(f"{server.url}/metrics").text, re.MULTILINE)
+    assert found is not None
+    return float(found[1])
+
+
+def test_as_many_are_asked_for_at_once_as_there_is_room_for() -> None:
+    asked = {"messages": [{"role": "user", "content": "x" * 1000}]}
+    assert [at_a_time(asked, 4, n_ctx=n_ctx) for n_ctx in (100, 1100, 2200, 3500, 131_072)] == [1, 1, 2, 3, 4]
+
+
+def test_a_client_that_goes_away_takes_its_choices_along() -> None:
+    body = json.dumps({"n": 3, "stream": True}).encode()
+    with endless_upstream() as upstream, start_shield(ShieldConfig(port=0, upstream_url=upstream.url)) as shield:
+        with raw(shield, post(PATH, body)) as connection:
+            assert connection.recv(100)
+            until(lambda: upstream.n_open == 3)
+        until(lambda: upstream.n_open == 0)

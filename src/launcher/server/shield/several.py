@@ -1,6 +1,7 @@
-"""Several choices of one chat completion: llama-server is asked for each by itself, for all at the same time.
+"""Several choices of one chat completion: llama-server is asked for each by itself, at the same time.
 
-Asked for all at once it counts the tokens of one, streams usage once for each, and drops the others where its parser
+With a long prompt it is asked for one after the other, since each would read the prompt and keep it for itself. Asked
+for all in one request, it counts the tokens of one, streams usage once for each, and drops the others where its parser
 gives up on one (server-context.cpp, `handle_completions_impl`).
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -63,6 +64,8 @@ class Several:
         self._response: web.StreamResponse | None = None
         self._sending = asyncio.Lock()
         self._failed: ShieldError | None = None
+        self._room = asyncio.Semaphore(1)
+        """For as many choices at a time as their prompts leave room for."""
 
     async def answer(self, asked: Json, n: int) -> web.StreamResponse:
         """Answer with `n` choices.
@@ -93,15 +96,25 @@ class Several:
                 kind="invalid_request_error",
                 param="n",
             )
-        return list(one_by_one(asked, n, seed=props["default_generation_settings"]["params"]["seed"]))
+        defaults = props["default_generation_settings"]
+        self._room = asyncio.Semaphore(at_a_time(asked, n, n_ctx=defaults["n_ctx"]))
+        return list(one_by_one(asked, n, seed=defaults["params"]["seed"]))
 
     async def _whole(self, bodies: Sequence[Json]) -> web.Response:
-        documents = await _together([self._document(body) for body in bodies])
+        documents = await _together([self._in_turn(self._document(body)) for body in bodies])
         choices = [{**found["choices"][0], "index": index} for index, found in enumerate(documents)]
         used = total([_usage(found["usage"]) for found in documents])
         first = {key: value for key, value in documents[0].items() if key != "timings"}  # those of one choice
         document = {**first, "choices": choices, "usage": usage_chat(used)}
         return self._replies.passed(self._head, json.dumps(document, ensure_ascii=False).encode())
+
+    async def _in_turn(self, waiting: Coroutine[Any, Any, _T]) -> _T:
+        """Wait for room, then for what is waiting."""
+        try:
+            async with self._room:
+                return await waiting
+        finally:
+            waiting.close()  # where the client went away before there was room
 
     async def _document(self, body: Json) -> Json:
         """One choice as a completion of its own."""
@@ -120,7 +133,7 @@ class Several:
         return turn.document(repair.finish, repair.usage)
 
     async def _streamed(self, asked: Json, bodies: Sequence[Json]) -> web.StreamResponse:
-        used = await _together([self._choice(index, body) for index, body in enumerate(bodies)])
+        used = await _together([self._in_turn(self._choice(index, body)) for index, body in enumerate(bodies)])
         if self._response is None:
             raise self._failed or ShieldError("llama-server said nothing")
         if self._failed is not None:
@@ -224,6 +237,11 @@ def one_by_one(asked: Json, n: int, *, seed: int) -> Iterator[Json]:
     for index in range(n):
         fixed = isinstance(first, int) and first not in (-1, _RANDOM_SEED)
         yield {**body, "seed": (first + index) & _RANDOM_SEED} if fixed and index else body
+
+
+def at_a_time(asked: Json, n: int, *, n_ctx: int) -> int:
+    """How many of `n` choices may be asked for at once. All share `n_ctx`; a token is a byte or more."""
+    return max(1, min(n, n_ctx // len(json.dumps(asked, ensure_ascii=False).encode())))
 
 
 def total(used: Sequence[Usage]) -> Usage:
