@@ -320,6 +320,24 @@ def test_nothing_comes_up_for_what_is_no_command(desk: Desk) -> None:
     assert asked == []
 
 
+def test_a_text_that_is_taller_than_the_window_stays_whole(desk: Desk) -> None:
+    """Only what fits is drawn while it is written; what scrolls off has to be in the terminal's history after all."""
+    desk.size = Size(rows=8, columns=40)
+    rows = [f"row {n}" for n in range(12)]
+    prompt = desk.prompt(status=lambda: STATUS)
+    steps = [(has_text(""), CTRL_J.join(rows)), (has_text("\n".join(rows)), ENTER)]
+    assert desk.steps(prompt, steps) == "\n".join(rows)
+    last = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", desk.screen.getvalue()).rpartition(">>> ")[2]
+    assert last.split() == " ... ".join(rows).split()
+    wrapped = "".join(f"{n:04}" for n in range(200))
+    assert desk.steps(prompt, [(has_text(""), wrapped), (has_text(wrapped), ENTER)]) == wrapped
+    last = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", desk.screen.getvalue()).rpartition(">>> ")[2]
+    assert last.strip() == wrapped
+    steps = [(has_text(""), "short"), (has_text("short"), ENTER)]
+    assert desk.steps(prompt, steps) == "short"
+    assert not prompt._session.app.erase_when_done
+
+
 # The bar
 
 STATUS = Status(model="gpt-oss-20b", effort="medium", n_context=1204, n_ctx=32768, tokens_per_s=14.1)

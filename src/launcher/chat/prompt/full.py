@@ -7,11 +7,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from prompt_toolkit import PromptSession
+from prompt_toolkit import PromptSession, print_formatted_text
 from prompt_toolkit.application import get_app
+from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.enums import EditingMode
 from prompt_toolkit.filters import Always, Condition, is_done
-from prompt_toolkit.formatted_text import StyleAndTextTuples
+from prompt_toolkit.formatted_text import FormattedText, StyleAndTextTuples
 from prompt_toolkit.input import Input
 from prompt_toolkit.key_binding.vi_state import InputMode
 from prompt_toolkit.layout import ConditionalContainer, FormattedTextControl, HSplit, Window
@@ -33,6 +34,7 @@ MARK = ">>> "
 CONTINUED = "... "
 MENU_ROWS = 6
 """Rows kept free for completions, while there may be some."""
+_ANY_HEIGHT = 1_000_000
 VI_ESCAPE_S = 0.1
 """How long a lone Escape waits for the rest of a sequence: short enough for vi, long enough for a slow ssh."""
 
@@ -101,6 +103,7 @@ class FullPrompt:
             self._session.app.timeoutlen = VI_ESCAPE_S
         # Otherwise the input, and not the space below the bar, keeps the rows that a menu took.
         self._session.layout.current_window.dont_extend_height = Always()
+        self._keep_tall_texts()
         if status is not None or edit_mode == "vi":
             self._add_bar()
 
@@ -112,9 +115,34 @@ class FullPrompt:
             KeyboardInterrupt: Ctrl-C on an empty line.
         """
         self._completer.forget()
+        self._session.app.erase_when_done = False
         with _leaving_on_sigterm(self._session):
             text = self._session.prompt(default=self._pastes.of_text(clean(default)))
+        if self._session.app.erase_when_done:
+            self._print(text)
         return finished(clean(self._pastes.expand(text)))
+
+    def _keep_tall_texts(self) -> None:
+        """Of a text that is taller than the window only a part is drawn: it is erased and printed when it is sent."""
+        buffer = self._session.default_buffer
+        accept = buffer.accept_handler
+
+        def on_accept(buffer: Buffer) -> bool:
+            size = self._session.output.get_size()
+            needed = self._session.layout.container.preferred_height(size.columns, _ANY_HEIGHT).preferred
+            self._session.app.erase_when_done = needed > size.rows
+            return accept is None or accept(buffer)
+
+        buffer.accept_handler = on_accept
+
+    def _print(self, text: str) -> None:
+        shown = "".join(self._pastes.label(char) or char for char in text)
+        print_formatted_text(
+            FormattedText([("class:prompt", MARK), ("", shown.replace("\n", f"\n{CONTINUED}"))]),
+            output=self._session.output,
+            style=_STYLE,
+            color_depth=self._session.color_depth,
+        )
 
     def _add_bar(self) -> None:
         # prompt_toolkit's own bar waits for the terminal to tell where its cursor is. Ours is right below the input,
