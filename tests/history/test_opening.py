@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sqlite3
@@ -18,7 +19,7 @@ from launcher.errors import DamagedFileError, UsageError
 from launcher.history.conversations import unsaved
 from launcher.history.null import NOT_KEPT, ForgivingHistory, NullHistory
 from launcher.history.opening import open_history
-from launcher.history.schema import STEPS, HistoryError
+from launcher.history.schema import STEPS, HistoryError, migrate
 from launcher.history.types import History
 from tests.history.samples import NOON, answer, clock, user
 
@@ -181,6 +182,40 @@ def test_a_step_that_fails_leaves_the_file_as_it_was(path: Path) -> None:
         pass
     with open_history(path, tell=print, strict=True) as history:
         assert len(history.list()) == 3
+
+
+def test_one_process_at_a_time_opens(path: Path) -> None:
+    """Keeps out: two that find a broken file, of which the second puts the new one of the first aside."""
+
+    def look(_connection: sqlite3.Connection) -> None:
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(descriptor)
+
+    with open_history(path, tell=print, strict=True, steps=(*STEPS, look)):
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(descriptor)
+
+
+def test_where_there_are_no_such_locks_another_process_may_take_the_step(path: Path) -> None:
+    kept(path)
+    ours, theirs = (sqlite3.connect(path, isolation_level=None) for _ in range(2))
+    steps = (*STEPS, later)
+    begun: list[str] = []
+
+    def overtake(statement: str) -> None:
+        if statement.startswith("BEGIN") and not begun:
+            begun.append(statement)
+            migrate(theirs, steps)
+
+    ours.set_trace_callback(overtake)
+    migrate(ours, steps)
+    assert begun
+    assert ours.execute("PRAGMA user_version").fetchone() == (len(steps),)
+    ours.close()
+    theirs.close()
 
 
 @pytest.mark.parametrize("strict", [False, True])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,8 @@ def test_words_find(either: History, text: str, titles: list[str]) -> None:
         '"',
         '""',
         "'",
+        'say"hi',
+        'a" OR "b',
         "a AND",
         "NOT",
         "OR",
@@ -95,6 +98,9 @@ def test_what_is_typed_is_data(either: History, text: str) -> None:
     either.begin([user(f"before {text} after")])
     assert len(either.search(f"before {text}")) == 1
     assert either.search("absent " + text) == ()
+    assert isinstance(either, SqliteHistory)
+    (through_id,) = either._connection.execute("SELECT through_id FROM search_index").fetchone()
+    assert through_id >= 0, "FTS5 took it, and it is not by reading everything that the words were found"
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -192,4 +198,22 @@ def test_a_search_while_another_process_writes(path: Path) -> None:
         other.execute("BEGIN IMMEDIATE")
         assert found(history, "apple") == ["t"]
         other.execute("ROLLBACK")
+        other.close()
+
+
+def test_the_index_is_brought_up_to_date_while_another_process_writes(path: Path) -> None:
+    """Keeps out: a transaction that reads first, and may not write any more once somebody else has."""
+    with open_history(path, tell=print, strict=True, now=clock()) as history:
+        assert isinstance(history, SqliteHistory)
+        history.begin([user("apple")], title="t")
+        other = sqlite3.connect(path, isolation_level=None, timeout=0)
+
+        def write(statement: str) -> None:
+            if statement.startswith("SELECT"):
+                with suppress(sqlite3.OperationalError):  # kept out, as it should be
+                    other.execute("UPDATE conversations SET model = coalesce(model, '') || 'm'")
+
+        history._connection.set_trace_callback(write)
+        index.catch_up(history._connection)
+        history._connection.set_trace_callback(None)
         other.close()
