@@ -1,10 +1,10 @@
-"""An MCP server for tests, made with the official package's own server: `python mcp_server.py [http PORT]`."""
+"""An MCP server for tests, made with the official package's own server: `python mcp_server.py [DESCRIPTOR]`."""
 
+# ruff: noqa: T201, ASYNC240
 from __future__ import annotations
 
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -77,18 +77,17 @@ async def pid(context: Context) -> str:  # type: ignore[type-arg]
     return str(os.getpid())
 
 
-if __name__ == "__main__":
-    if sys.argv[1:2] == ["http"]:
-        server.settings.port = int(sys.argv[2])
-        server.run("sse" if "sse" in sys.argv else "streamable-http")
-    elif "stubborn" in sys.argv:
-        import signal
+def over_http(descriptor: int) -> None:
+    """Both protocols on a socket that listens already."""
+    import uvicorn
 
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        try:
-            server.run()
-        finally:
-            while True:
-                time.sleep(600)
+    app = server.streamable_http_app()
+    app.routes.extend(server.sse_app().routes)
+    uvicorn.run(app, fd=descriptor, log_level="critical", timeout_graceful_shutdown=1)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        over_http(int(sys.argv[1]))
     else:
         server.run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -47,17 +48,17 @@ def load_mcp_config(file: Path) -> McpConfig:
         UsageError: there is none, or it is no such configuration.
         DamagedFileError: it cannot be read.
     """
-    hint = f"ls -l {file.parent}"
     try:
         text = file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise UsageError(
             f"no MCP servers are configured: there is no {file}",
             details=('write {"mcpServers": {"NAME": {"command": "...", "args": []}}} to it, as for other clients',),
-            hint=hint,
+            hint="gpt-oss config path",
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
+        hint = f"ls -l {shlex.quote(str(file))}"
         raise DamagedFileError(f"{file} cannot be read: {reason}", path=str(file), hint=hint) from error
     return parse_mcp_config(text, file=str(file))
 
