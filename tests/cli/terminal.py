@@ -64,8 +64,8 @@ class Terminal:
             assert time.monotonic() < until, f"{pattern!r} never came:\n{self.text}"
 
     def mark(self) -> int:
-        """Where the text ends now."""
-        return len(self.text.rstrip())
+        """Where the last prompt stands: what is typed there, and all that follows, comes after it."""
+        return max(0, self.text.rfind(">>>"))
 
     def end(self) -> int | None:
         """Read to the end; the exit code, or minus a signal."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -51,6 +52,8 @@ class Talk:
     n_prompt: int = 0
     """Tokens that the context held after the last answer."""
     last_reasoning: str = ""
+    while_answering: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Entered around each turn."""
 
     def question(self, text: str) -> FinishReason | None:
         """Ask; where that fails, what went wrong is said, and the conversation is as it was before. None: failed."""
@@ -72,7 +75,10 @@ class Talk:
     def answer(self) -> FinishReason:
         """Answer what stands last in the conversation, and keep it as it comes."""
         self._keep()
-        turn = run_turn(self.engine, self.conversation, self.sampling, self.view, tools=self.tools, record=self._record)
+        with self.while_answering():
+            turn = run_turn(
+                self.engine, self.conversation, self.sampling, self.view, tools=self.tools, record=self._record
+            )
         self._take(turn)
         return turn.finish_reason
 

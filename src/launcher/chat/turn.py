@@ -52,8 +52,9 @@ class Tools:
         return [function_of(tool) for tool in self.tools]
 
     def find(self, name: str) -> Tool | None:
-        """The tool that a model means."""
-        return next((tool for tool in self.tools if tool.name == name), None)
+        """The tool that a model means; it writes Harmony's namespace before a name at times."""
+        short = name.removeprefix("functions.")
+        return next((tool for tool in self.tools if tool.name == short), None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

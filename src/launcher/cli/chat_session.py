@@ -16,6 +16,7 @@ from launcher.cli.chat_engine import Brain, demo_settings, open_brain
 from launcher.cli.chat_view import open_view
 from launcher.cli.context import load_settings
 from launcher.cli.output import say
+from launcher.cli.quiet import no_echo
 from launcher.engines.types import Sampling
 from launcher.errors import UsageError
 from launcher.history.types import History
@@ -158,6 +159,7 @@ def new_talk(
         file=brain.file,
         engine_name=brain.name,
         tools=tools,
+        while_answering=no_echo,
     )
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from launcher.chat.turn import Tools
 from launcher.cli.output import one_line, say
 from launcher.settings import Settings
+from launcher.tools.types import ToolLimits
 
 
 @contextmanager
@@ -20,21 +21,27 @@ def opened_tools(words: str | None, settings: Settings) -> Iterator[Tools]:
     if not words:
         yield Tools()
         return
-    from launcher.tools.toolbox import open_toolbox, parse_tools
+    from launcher.tools.request import ToolRules, parse_tools
+    from launcher.tools.toolbox import open_toolbox
 
-    request = parse_tools(words, allow=settings.tools_allow, deny=settings.tools_deny)
-    with open_toolbox(request) as box:
+    limits = ToolLimits()
+    rules = ToolRules(allow=_patterns(settings.tools_allow), deny=_patterns(settings.tools_deny))
+    with open_toolbox(parse_tools(words), limits=limits, rules=rules) as box:
         for note in box.notes:
             say(one_line(note))
-        yield Tools(tools=tuple(box.tools), limits=box.limits)
+        yield Tools(tools=box.tools, limits=limits)
+
+
+def _patterns(text: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 
 
 def known_tools() -> Sequence[str]:
     """What `--tools` can name here: Python, and the MCP servers of the configuration."""
     from launcher.errors import LauncherError
-    from launcher.tools.toolbox import configured_servers
+    from launcher.tools.toolbox import load_mcp_config, mcp_file
 
     try:
-        return ("python", *(f"mcp:{name}" for name in configured_servers()))
+        return ("python", *(f"mcp:{name}" for name in load_mcp_config(mcp_file()).names))
     except LauncherError:  # told where one of them is used
         return ("python",)

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from launcher.chat.actions import ReasoningView
 from launcher.chat.types import View
+from launcher.cli.quiet import ask_aloud
 from launcher.settings import Settings
 
 
@@ -49,6 +50,7 @@ def open_view(settings: Settings, count_tokens: Callable[[str], int] | None = No
             reasoning=shown,
             unfold_hint="Ctrl-O shows it" if sys.stdin.isatty() else "",
             count_tokens=count_tokens,
+            ask=ask_aloud,
         )
     from launcher.chat.plain import PlainView
 
@@ -60,5 +62,5 @@ def open_view(settings: Settings, count_tokens: Callable[[str], int] | None = No
         terminal=tty or sys.stdout.isatty(),
         show_reasoning=settings.show_reasoning,
         show_timings=tty,
-        ask=input if tty and sys.stdin is not None and sys.stdin.isatty() else None,
+        ask=ask_aloud if tty and sys.stdin is not None and sys.stdin.isatty() else None,
     )
