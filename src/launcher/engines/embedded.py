@@ -23,6 +23,7 @@ from launcher.engines.harmony import TurnParser
 from launcher.engines.harmony.template import PromptPiece
 from launcher.engines.llama import LlamaContext, LlamaModel, LoadProgress, captured_log
 from launcher.engines.prefix import WindowSpan, choose_reuse
+from launcher.engines.runs import cut_runs
 from launcher.engines.sampler import AnswerTokens, answer_sampler, sampler_chain
 from launcher.engines.types import (
     ChatDelta,
@@ -98,7 +99,7 @@ class EmbeddedEngine:
 
     def _tokenize(self, piece: PromptPiece) -> list[int]:
         if piece.trusted:
-            return self._model.tokenize(piece.text, parse_special=True)
+            return [t for part in cut_runs(piece.text) for t in self._model.tokenize(part, parse_special=True)]
         # llama.cpp keeps control tokens out of text only where they are of type CONTROL; Harmony's are retyped to
         # USER_DEFINED, which always match. Cut after its first character, the name of one matches nothing.
         head, tail = piece.text[:1], piece.text[1:]
