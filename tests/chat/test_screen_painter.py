@@ -16,7 +16,6 @@ from launcher.chat.screen.theme import Theme
 from tests.chat.emulator import Emulator
 from tests.chat.screen_samples import SAMPLE, cut_texts
 
-
 TEXTS = st.text("ab 中", max_size=25)
 
 

@@ -17,7 +17,10 @@ from launcher.chat.screen.safe import clean
 from launcher.chat.screen.spans import Row, Span, append, merged, styled
 from launcher.chat.screen.theme import BOLD, ITALIC, STRIKE, UNDERLINE, Theme
 
-LOOKAHEAD = 480
+LOOKAHEAD = 320
+
+_MAX_OPEN = 12
+"""Emphasis within emphasis; signs beyond are text."""
 
 _SPECIAL = re.compile(r"[\\`*_~$\[!<&]|[hH][tT][tT][pP][sS]?://|[hH](?:[tT](?:[tT](?:[pP](?:[sS]?(?::/?)?)?)?)?)?\Z")
 _RUN = {char: re.compile(re.escape(char) + "+") for char in "*_~`"}
@@ -180,7 +183,9 @@ class InlineStream:
         if closes:
             self._close(parse, run)
         parse.signs.append(run)
-        if run.n and opens:
+        if (
+            run.n == n and opens and len(parse.stack) < _MAX_OPEN
+        ):  # what ended something begins nothing: it would be decided in halves
             parse.stack.append(run)
         elif cut_off and not final:
             run.literal = False  # it begins or ends something, and the next character tells
@@ -296,7 +301,8 @@ class InlineStream:
             if not final and (len(text) - at < len("https://") or text[at:].lower() == "https://"):
                 self._undecided(parse, at)
             return self._plain(parse, at, at + 1)
-        if found.end() == len(text) and not final and len(found.group()) < links.MAX_URL:
+        n = len(found.group().partition("://")[2])
+        if found.end() == len(text) and not final and n < links.MAX_URL:
             self._undecided(parse, at)
         url = links.trimmed(found.group())
         if len(url) <= len("https://"):
@@ -365,7 +371,7 @@ def _with(sgr: str, active: list[str]) -> str:
 
 def _styles(sign: str, n: int) -> list[str]:
     if sign == "~":
-        return [STRIKE]
+        return [STRIKE] if n else []
     return [[], [ITALIC], [BOLD]][n] if n < 3 else [BOLD, ITALIC]
 
 

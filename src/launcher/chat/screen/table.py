@@ -141,7 +141,10 @@ class Table:
 
     def _lay(self, index: int, widths: tuple[int, ...]) -> list[Row]:
         bar = Span(f" {self.theme.bar} ", DIM)
-        cells = [wrapped(cell, width) for cell, width in zip(self.rows[index], widths, strict=True)]
+        cells = [
+            [cell] if _natural(cell) <= width and not _has_breaks(cell) else wrapped(cell, width)
+            for cell, width in zip(self.rows[index], widths, strict=True)
+        ]
         lines: list[Row] = []
         for at in range(max(map(len, cells))):
             spans: list[Span] = []
@@ -168,8 +171,12 @@ class Table:
         return lines
 
 
+def _has_breaks(cell: Row) -> bool:
+    return any("\n" in span.text for span in cell)
+
+
 def _natural(cell: Row) -> int:
     """Cells of its longest line."""
-    if not any("\n" in span.text for span in cell):
+    if not _has_breaks(cell):
         return max(1, row_cells(cell))
     return max(1, *(row_cells(row) for row in wrapped(cell, 1 << 30)))

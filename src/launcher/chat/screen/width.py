@@ -19,6 +19,11 @@ _SURE = re.compile(
     "\u3001-\u3029\u3030-\u3098\u309b-\u31bf\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uff01-\uff60]*"
 )
 
+# One cell each whatever follows, so that a text of these needs no look at its characters.
+_NARROW = re.compile(
+    "[\x20-\x7e\xa1-\xa8\xaa-\xac\xaf-\u02ff\u0391-\u03c9\u0410-\u044f\u2010-\u2027\u2500-\u259f\u2022]*"
+)
+
 
 @lru_cache(maxsize=4096)
 def char_cells(char: str) -> int:
@@ -54,9 +59,14 @@ def clusters(text: str) -> Iterator[tuple[str, int]]:
         at = end
 
 
+def is_narrow(text: str) -> bool:
+    """Whether a text surely has one cell for each character."""
+    return text.isascii() or _NARROW.fullmatch(text) is not None
+
+
 def text_cells(text: str) -> int:
     """Cells of a text without line breaks."""
-    if text.isascii():
+    if is_narrow(text):
         return len(text)
     return sum(cells for _, cells in clusters(text))
 
@@ -76,7 +86,7 @@ def end_cells(spans: tuple[Span, ...], columns: int, start: int = 0) -> int:
     """Where a line ends that the window breaks at its edge: cells from its beginning, gaps of wide ones counted."""
     at = start
     for span in spans:
-        if span.text.isascii():
+        if is_narrow(span.text):
             at += len(span.text)
             continue
         for _, cells in clusters(span.text):

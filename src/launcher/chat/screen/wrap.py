@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from launcher.chat.screen.spans import Row, Span, append, merged
-from launcher.chat.screen.width import clusters, row_cells, text_cells
+from launcher.chat.screen.width import clusters, is_narrow, row_cells, text_cells
 
 _TOKENS = re.compile(r"[ \t]+|\n|[^ \t\n]+")
 _NO_START = frozenset("。，、．：；！？）］｝〉》」』】〕〗’”…ー々.,:;!?)]}%")  # noqa: RUF001
@@ -99,6 +99,13 @@ class Wrapper:
         self._space = Span(before + text, span.sgr, span.url)
 
     def _add_clusters(self, rows: list[Row], word: str, span: Span, *, hold: bool) -> None:
+        if is_narrow(word):
+            if hold and not word[-1].isascii():
+                self._held = Span(word[-1], span.sgr, span.url)
+                word = word[:-1]
+            if word:
+                self._add(rows, word, len(word), span, wide=False)
+            return
         found = list(clusters(word))
         if hold and not found[-1][0].isascii():
             self._held = Span(found.pop()[0], span.sgr, span.url)
