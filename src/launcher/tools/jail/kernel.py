@@ -24,14 +24,14 @@ def check(result: int, what: str) -> int:
     return result
 
 
-def syscall(number: int, *args: object) -> int:
-    """A system call by its number. Integers travel as C longs.
+def syscall(name: str, number: int, *args: object) -> int:
+    """A system call by its number, and by its name for a message. Integers travel as C longs.
 
     Raises:
         OSError: it failed.
     """
     longs = [ctypes.c_long(arg) if isinstance(arg, int) else arg for arg in args]
-    return check(libc().syscall(ctypes.c_long(number), *longs), f"system call {number}")
+    return check(libc().syscall(ctypes.c_long(number), *longs), name)
 
 
 def _prctl(option: int, value: int) -> None:

@@ -33,7 +33,7 @@ _NET_FROM, _SCOPES_FROM = 4, 6
 
 def version() -> int:
     """Version of the interface. Raises OSError where the kernel has none, or it is switched off."""
-    return kernel.syscall(_CREATE_RULESET, None, 0, _CREATE_RULESET_VERSION)
+    return kernel.syscall("landlock", _CREATE_RULESET, None, 0, _CREATE_RULESET_VERSION)
 
 
 def close_files(readable: Iterable[str], writable: Iterable[str]) -> None:
@@ -48,13 +48,15 @@ def close_files(readable: Iterable[str], writable: Iterable[str]) -> None:
     scopes = _ALL_SCOPES if abi >= _SCOPES_FROM else 0
     attributes = (ctypes.c_uint64 * 3)(every, net, scopes)
     # An older kernel refuses a structure with more fields than it knows, unless they are zero.
-    ruleset = kernel.syscall(_CREATE_RULESET, ctypes.byref(attributes), ctypes.sizeof(attributes), 0)
+    ruleset = kernel.syscall(
+        "landlock_create_ruleset", _CREATE_RULESET, ctypes.byref(attributes), ctypes.sizeof(attributes), 0
+    )
     try:
         for path in readable:
             _allow(ruleset, path, _READ_FILE | _READ_DIR)
         for path in writable:
             _allow(ruleset, path, every & ~_EXECUTE & ~_IOCTL_DEV)
-        kernel.syscall(_RESTRICT_SELF, ruleset, 0)
+        kernel.syscall("landlock_restrict_self", _RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)
 
@@ -73,6 +75,6 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
         if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
             rights &= _ON_FILES
         rule = _PathBeneath(rights, descriptor)
-        kernel.syscall(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, ctypes.byref(rule), 0)
+        kernel.syscall("landlock_add_rule", _ADD_RULE, ruleset, _RULE_PATH_BENEATH, ctypes.byref(rule), 0)
     finally:
         os.close(descriptor)

@@ -39,7 +39,7 @@ def leave() -> None:
         OSError: the system does not allow it.
     """
     uid, gid = os.geteuid(), os.getegid()
-    kernel.syscall(number("unshare"), _ALL)
+    kernel.syscall("unshare", number("unshare"), _ALL)
     Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
     Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1", encoding="ascii")
     Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1", encoding="ascii")
@@ -61,7 +61,7 @@ def move_in(root: str, readable: Iterable[str], writable: str) -> None:
     _set_attributes(root, _ATTR_RDONLY | _ATTR_NOSUID | _ATTR_NODEV, recursive=False)
     os.chdir(root)
     # The new root on the old one, which is then taken off from above it: no folder for the old one is needed.
-    kernel.syscall(number("pivot_root"), b".", b".")
+    kernel.syscall("pivot_root", number("pivot_root"), b".", b".")
     kernel.check(kernel.libc().umount2(b".", _MNT_DETACH), "umount2")
     os.chdir("/")
 
@@ -89,5 +89,11 @@ def _set_attributes(path: str, attributes: int, *, recursive: bool) -> None:
     fields = (ctypes.c_uint64 * 4)(attributes, 0, 0, 0)
     flags = _AT_RECURSIVE if recursive else 0
     kernel.syscall(
-        number("mount_setattr"), _AT_FDCWD, os.fsencode(path), flags, ctypes.byref(fields), ctypes.sizeof(fields)
+        "mount_setattr",
+        number("mount_setattr"),
+        _AT_FDCWD,
+        os.fsencode(path),
+        flags,
+        ctypes.byref(fields),
+        ctypes.sizeof(fields),
     )
