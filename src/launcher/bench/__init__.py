@@ -1,0 +1,1 @@
+"""How fast a model runs on this machine, comparably with llama-bench."""
