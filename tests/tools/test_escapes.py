@@ -48,6 +48,11 @@ def jail(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         yield tool
 
 
+def test_without_layers_the_probe_gets_out(tmp_path: Path) -> None:
+    found = probe(place_in(tmp_path), layers=())
+    assert (found.network, found.files, found.processes, found.layers) == (False, False, False, ())
+
+
 def has_seccomp(jail: PythonTool) -> bool:
     return "seccomp" in jail.isolation.layers
 
