@@ -90,7 +90,7 @@ class Settings:
     show_reasoning: bool = True
     """Whether the model's reasoning is shown, dimmed, on stderr."""
     engine: Literal["auto", "embedded", "server"] = "auto"
-    """Who answers a chat: a server that runs here if there is one, else the model in this process; or one of the two."""
+    """Who answers a chat: a server that runs here or else the model in this process (`auto`), or one of the two."""
     url: str | None = None
     """OpenAI-compatible server that answers a chat instead."""
     tools: str | None = None

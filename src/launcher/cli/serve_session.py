@@ -12,6 +12,7 @@ from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any
 
+from launcher.cli.attach import serves
 from launcher.cli.context import is_offline, load_settings, request_of, world
 from launcher.cli.download import fetch_model
 from launcher.cli.output import print_json, say
@@ -151,18 +152,6 @@ def _running(settings: Settings, flags: Mapping[str, Any], state_dir: Path, *, r
     if flags.get("port") is not None:
         return None
     return next((record for record in servers if serves(record, settings)), None)
-
-
-def serves(record: ServerRecord, settings: Settings) -> bool:
-    """Whether a server runs what these settings ask for."""
-    wanted = settings.model
-    if settings.quant is not None and not record.file.endswith(f":{settings.quant}"):
-        return False
-    if wanted == "auto":
-        return True
-    if wanted in {"20b", "120b"}:
-        return record.model == f"gpt-oss-{wanted}"
-    return record.file in {wanted, str(Path(wanted).absolute())} or record.file.startswith(f"{wanted}:")
 
 
 def _attach(record: ServerRecord, how: How) -> int:
