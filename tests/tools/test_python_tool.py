@@ -159,6 +159,7 @@ def test_the_model_is_told_what_there_is(python: PythonTool) -> None:
     version = f"Python {sys.version_info.major}.{sys.version_info.minor}"
     for word in (version, "Stateless", "standard library", "20 s", "1.0 GiB", "2000 characters", "1.0 MiB of files"):
         assert word in python.description
+    assert ("No other programs" in python.description) == (not python.isolation.forks)
     assert python.verdict == "ask"
 
 
@@ -209,12 +210,15 @@ while not (os.path.exists("daemon") and open("daemon").read()):
 
 def test_what_is_missing_is_told() -> None:
     all_of_it = Isolation(network=True, files=True, processes=True, memory=True, layers=("landlock", "seccomp"))
-    assert all_of_it.describe() == "python runs without your network, files and processes (landlock, seccomp)"
+    assert (
+        all_of_it.describe()
+        == "python is closed in: no network, none of your files, no other processes (landlock, seccomp)"
+    )
     half = Isolation(network=True, files=False, processes=False, memory=False, layers=("seccomp",))
-    assert half.describe() == "python runs without your network (seccomp); it can reach your files and processes"
+    assert half.describe() == "python is closed in: no network (seccomp); it can reach your files and other processes"
     assert not half.is_safe
     none = Isolation(network=False, files=False, processes=False, memory=False)
-    assert none.describe() == "python runs unprotected; it can reach your network, files and processes"
+    assert none.describe() == "python is not closed in; it can reach the network and your files and other processes"
 
 
 def test_both_architectures_know_the_calls_that_matter() -> None:

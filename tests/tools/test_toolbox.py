@@ -134,7 +134,7 @@ def test_a_toolbox_holds_what_the_rules_leave(tmp_path: Path) -> None:
         assert pid.call("", threading.Event()).text.isdigit()
         assert toolbox.find("plain_die") is None
         assert toolbox.notes == (
-            "python runs without your network (seccomp); it can reach your files and processes",
+            "python is closed in: no network (seccomp); it can reach your files and other processes",
             "landlock: no",
             "mcp:gone: cannot be started: /no/such: No such file or directory",
             "not offered to the model, by your rules: plain:die",

@@ -33,16 +33,18 @@ class Isolation:
 
     def describe(self) -> str:
         """One line for the user."""
-        closed = [
-            word
-            for word, is_closed in (("network", self.network), ("files", self.files), ("processes", self.processes))
-            if is_closed
-        ]
-        opened = [word for word in ("network", "files", "processes") if word not in closed]
-        by = [*self.layers, *(["sandbox-exec"] if self.seatbelt else [])]
-        text = f"python runs without your {_listed(closed)} ({', '.join(by)})" if closed else "python runs unprotected"
-        return f"{text}; it can reach your {_listed(opened)}" if opened else text
+        parts = (
+            (self.network, "no network", "the network"),
+            (self.files, "none of your files", "your files"),
+            (self.processes, "no other processes", "other processes"),
+        )
+        closed = [no for is_closed, no, _ in parts if is_closed]
+        opened = [name for is_closed, _, name in parts if not is_closed]
+        by = ", ".join([*self.layers, *(["sandbox-exec"] if self.seatbelt else [])])
+        text = f"python is closed in: {', '.join(closed)} ({by})" if closed else "python is not closed in"
+        return f"{text}; it can reach {' and '.join(opened)}" if opened else text
 
-
-def _listed(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    @property
+    def forks(self) -> bool:
+        """Whether code may start processes."""
+        return "seccomp" not in self.layers and not self.seatbelt

@@ -60,12 +60,13 @@ class PythonTool:
         """What the model is told of it."""
         version = ".".join(map(str, sys.version_info[:2]))
         network = "There is no network. " if self.isolation.network else ""
+        alone = "" if self.isolation.forks else "No other programs and no child processes. "
         others = f" and {', '.join(self._packages)}" if self._packages else ""
         return (
             f"Runs Python {version} code and gives back what it prints; the value of a last expression is printed too. "
             "Stateless: each call is a new process without the variables of earlier ones, but files in the current "
             f"folder stay. Importable: the standard library{others}. {network}"
-            "No other programs and no child processes. "
+            f"{alone}"
             f"Limits: {self._limits.timeout_s:g} s, {format_bytes(self._limits.memory_bytes)} of memory, "
             f"{self._limits.max_output_chars} characters of output, {format_bytes(self._work_bytes)} of files."
         )
