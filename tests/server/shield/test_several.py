@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
+from launcher.server.shield.choices import at_a_time, one_by_one
 from launcher.server.shield.run import RunningShield, start_shield
-from launcher.server.shield.several import at_a_time, one_by_one
 from launcher.server.shield.types import ShieldConfig
 from tests.fakes.choices import SERVER_SEED, Behaviour, choices_upstream
 from tests.fakes.upstream import endless_upstream

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from aiohttp import ClientError, ClientResponse, ClientSession, hdrs, web
 from launcher.server.shield import errors
 from launcher.server.shield.apis import new_turn
 from launcher.server.shield.chat import ChatTurn
+from launcher.server.shield.choices import at_a_time, one_by_one, total
 from launcher.server.shield.documents import corrected
 from launcher.server.shield.http1 import Head
 from launcher.server.shield.repair import Repair
@@ -27,8 +28,6 @@ from launcher.server.shield.turn import data, events, new_id, usage_chat, value_
 from launcher.server.shield.types import Json, ShieldConfig, ShieldError, Usage
 
 _T = TypeVar("_T")
-_RANDOM_SEED = 0xFFFFFFFF
-"""llama.cpp's LLAMA_DEFAULT_SEED: another one is drawn for each turn."""
 _DONE = b"data: [DONE]"
 
 
@@ -220,37 +219,6 @@ class Several:
 
     def _repair(self) -> Repair:
         return Repair(self._session, self._url, self._keys)
-
-
-def one_by_one(asked: Json, n: int, *, seed: int) -> Iterator[Json]:
-    """A request for each of `n` choices. Their seeds count up from the first, as llama-server's own do (`add_child`).
-
-    Args:
-        asked: the request for all.
-        n: how many.
-        seed: the server's own, for requests that name none.
-    """
-    # Of a slot that is asked for there is one.
-    body = {key: value for key, value in asked.items() if key not in ("n", "n_cmpl", "id_slot")}
-    given = body.get("seed")
-    first = seed if given is None else given
-    for index in range(n):
-        fixed = isinstance(first, int) and first not in (-1, _RANDOM_SEED)
-        yield {**body, "seed": (first + index) & _RANDOM_SEED} if fixed and index else body
-
-
-def at_a_time(asked: Json, n: int, *, n_ctx: int) -> int:
-    """How many of `n` choices may be asked for at once. All share `n_ctx`; a token is a byte or more."""
-    return max(1, min(n, n_ctx // len(json.dumps(asked, ensure_ascii=False).encode())))
-
-
-def total(used: Sequence[Usage]) -> Usage:
-    """What all choices took: the prompt once, however often it was read."""
-    return Usage(
-        n_prompt=max((each.n_prompt for each in used), default=0),
-        n_predicted=sum(each.n_predicted for each in used),
-        n_cached=min((each.n_cached for each in used), default=0),
-    )
 
 
 async def _together(waiting: Sequence[Awaitable[_T]]) -> list[_T]:
