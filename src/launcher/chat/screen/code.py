@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from pygments.lexer import Lexer, RegexLexer  # type: ignore[import-untyped]  # it ships no types
+from pygments.lexer import ExtendedRegexLexer, Lexer, RegexLexer  # type: ignore[import-untyped]  # it ships no types
 from pygments.lexers import find_lexer_class_by_name  # type: ignore[import-untyped]  # it ships no types
 from pygments.token import Text, _TokenType  # type: ignore[import-untyped]  # it ships no types
 from pygments.util import ClassNotFound  # type: ignore[import-untyped]  # it ships no types
@@ -65,7 +65,14 @@ class CodeStream:
         return merged(spans)
 
     def _lexed(self, text: str, *, ends: bool) -> list[Span]:
-        tokens = list(self._tokens(text + "\n" if ends else text))
+        whole = text + "\n" if ends else text
+        try:
+            tokens = list(self._tokens(whole))
+        except Exception:  # noqa: BLE001  # hundreds of lexers, made for whole programs: colours are not worth a fault
+            tokens = []
+        if "".join(value for _, value in tokens) != whole:
+            self._lexer = None
+            return [Span(text)]
         spans: list[Span] = []
         at = 0
         for kind, value in tokens:
@@ -85,9 +92,9 @@ class CodeStream:
 
     def _tokens(self, text: str) -> Iterator[tuple[_TokenType, str]]:
         lexer = self._lexer
-        if isinstance(lexer, RegexLexer):
+        if isinstance(lexer, RegexLexer) and not isinstance(lexer, ExtendedRegexLexer):
             yield from self._walk(lexer, text)
-        elif lexer is not None:  # one that is not made of rules, such as that of JSON: each line for itself
+        elif lexer is not None:  # those of JSON and YAML, say, are no plain rules: each line for itself
             yield from ((kind, value) for _, kind, value in lexer.get_tokens_unprocessed(text))
 
     def _walk(self, lexer: Any, text: str) -> Iterator[tuple[_TokenType, str]]:

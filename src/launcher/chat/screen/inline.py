@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from launcher.chat.screen import links
+from launcher.chat.screen.emphasis import LOOKAHEAD, PUNCTUATION, Sign, before_all, end_what_is_open, flanks, row_of
 from launcher.chat.screen.safe import clean
-from launcher.chat.screen.spans import Row, Span, append, merged, styled
-from launcher.chat.screen.theme import BOLD, ITALIC, STRIKE, UNDERLINE, Theme
-
-LOOKAHEAD = 320
+from launcher.chat.screen.spans import Row, Span, styled
+from launcher.chat.screen.theme import UNDERLINE, Theme
 
 _MAX_OPEN = 12
 """Emphasis within emphasis; signs beyond are text."""
@@ -31,35 +29,14 @@ _UNFINISHED_TAG = re.compile(
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});")
 _UNFINISHED_ENTITY = re.compile(r"&(?:#[xX]?)?[a-zA-Z0-9]{0,31}\Z")
 _MATH = {r"\(": r"\)", r"\[": r"\]", "$$": "$$"}
-_PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
-
-
-_NO_SPAN = Span("")
-
-
-@dataclass(slots=True)
-class _Sign:
-    """A run of `*`, `_` or `~`, or text, which has no sign."""
-
-    pos: int
-    span: Span = _NO_SPAN
-    sign: str = ""
-    n: int = 0
-    """Characters of the run that no partner has taken."""
-    begins: list[str] = field(default_factory=list)
-    ends: list[str] = field(default_factory=list)
-    literal: bool = True
-    """What is left of the run is shown."""
-    begun: bool = False
-    """It styles what follows, whether or not something ends it."""
 
 
 @dataclass(slots=True)
 class _Parse:
     """One pass over a text."""
 
-    signs: list[_Sign] = field(default_factory=list)
-    stack: list[_Sign] = field(default_factory=list)
+    signs: list[Sign] = field(default_factory=list)
+    stack: list[Sign] = field(default_factory=list)
     limit: int = -1
     """Where the first thing begins that cannot be decided yet."""
     failed: dict[int, int] = field(default_factory=dict)
@@ -96,7 +73,7 @@ class InlineStream:
         if cut <= 0:
             return ()
         begun = [sign for sign in parse.stack if sign.pos < cut]
-        row = self._row([sign for sign in parse.signs if sign.pos < cut], begun)
+        row = row_of([sign for sign in parse.signs if sign.pos < cut], begun, self.base)
         self._open = tuple((sign.sign, sign.n) for sign in begun)
         self._before = self._text[cut - 1]
         self._text = self._text[cut:]
@@ -107,13 +84,13 @@ class InlineStream:
         if not self._text:
             return ()
         parse = self._parse(final=False, shown=True)
-        return self._row(parse.signs, parse.stack)
+        return row_of(parse.signs, parse.stack, self.base)
 
     def finish(self) -> Row:
         """The rest of the text, with signs that nothing answered as text. The stream is empty after it."""
         parse = self._parse(final=True, shown=True)
         end = len(self._text)
-        row = self._row(parse.signs, [sign for sign in parse.stack if end >= sign.pos + LOOKAHEAD])
+        row = row_of(parse.signs, [sign for sign in parse.stack if end >= sign.pos + LOOKAHEAD], self.base)
         self._text, self._open, self._before = "", (), " "
         return row
 
@@ -122,8 +99,7 @@ class InlineStream:
     def _parse(self, *, final: bool, shown: bool) -> _Parse:
         parse = _Parse()
         for sign, n in self._open:
-            run = _Sign(pos=-LOOKAHEAD - 1, sign=sign, n=n)
-            _begin(run)
+            run = before_all(sign, n)
             parse.signs.append(run)
             parse.stack.append(run)
         text, at = self._text, 0
@@ -131,7 +107,7 @@ class InlineStream:
             found = _SPECIAL.search(text, at)
             start = found.start() if found else len(text)
             if start > at:
-                parse.signs.append(_Sign(at, Span(text[at:start], self.base)))
+                parse.signs.append(Sign(at, Span(text[at:start], self.base)))
             if not found:
                 break
             at = self._special(parse, start, final=final, shown=shown)
@@ -155,7 +131,7 @@ class InlineStream:
         return self._tag_or_entity(parse, at, final=final)
 
     def _plain(self, parse: _Parse, at: int, end: int) -> int:
-        parse.signs.append(_Sign(at, Span(self._text[at:end], self.base)))
+        parse.signs.append(Sign(at, Span(self._text[at:end], self.base)))
         return end
 
     def _undecided(self, parse: _Parse, at: int) -> None:
@@ -163,7 +139,7 @@ class InlineStream:
             parse.limit = at
 
     def _styled(self, parse: _Parse, at: int, text: str, sgr: str, url: str = "") -> None:
-        parse.signs.append(_Sign(at, Span(text, styled(self.base, sgr), url if self.theme.links else "")))
+        parse.signs.append(Sign(at, Span(text, styled(self.base, sgr), url if self.theme.links else "")))
 
     def _emphasis(self, parse: _Parse, at: int, *, final: bool, shown: bool) -> int:
         text = self._text
@@ -178,10 +154,10 @@ class InlineStream:
             if not shown:
                 return end  # it may yet end something, which is undecided as long
         after = " " if cut_off else text[end]
-        opens, closes = _flanks(sign, n, before, after)
-        run = _Sign(at, sign=sign, n=n)
+        opens, closes = flanks(sign, n, before, after)
+        run = Sign(at, sign=sign, n=n)
         if closes:
-            self._close(parse, run)
+            end_what_is_open(parse.stack, run)
         parse.signs.append(run)
         if (
             run.n == n and opens and len(parse.stack) < _MAX_OPEN
@@ -190,32 +166,6 @@ class InlineStream:
         elif cut_off and not final:
             run.literal = False  # it begins or ends something, and the next character tells
         return end
-
-    def _close(self, parse: _Parse, run: _Sign) -> None:
-        for sign in parse.stack:
-            if run.pos >= sign.pos + LOOKAHEAD:
-                _begin(sign)
-        while run.n:
-            partner = next((other for other in reversed(parse.stack) if other.sign == run.sign), None)
-            if partner is None:
-                return
-            while parse.stack[-1] is not partner:
-                inner = parse.stack.pop()
-                if inner.begun:
-                    run.ends += _styles(inner.sign, inner.n)
-            n = 2 if min(run.n, partner.n) >= 2 else 1
-            left = partner.n - n
-            if partner.begun:
-                before, after = _styles(run.sign, partner.n), _styles(run.sign, left)
-                run.ends += [style for style in before if style not in after]
-                run.begins += [style for style in after if style not in before]
-            else:
-                partner.begins += _styles(run.sign, n)
-                run.ends += _styles(run.sign, n)
-            run.n -= n
-            partner.n = left
-            if not left:
-                parse.stack.pop()
 
     def _code(self, parse: _Parse, at: int, *, final: bool) -> int:
         text = self._text
@@ -258,8 +208,8 @@ class InlineStream:
             end = close + 1
             if close >= 0 and end == len(text) and not final:
                 self._undecided(parse, at)
-        elif pair[1:] in _PUNCTUATION and len(pair) > 1:
-            parse.signs.append(_Sign(at, Span(pair[1], self.base)))
+        elif pair[1:] in PUNCTUATION and len(pair) > 1:
+            parse.signs.append(Sign(at, Span(pair[1], self.base)))
             return at + 2
         else:
             return self._plain(parse, at, at + 1) if pair != "\\\n" else at + 1
@@ -286,11 +236,11 @@ class InlineStream:
         target = clean(html.unescape(re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", target))).replace("\n", "")
         url = links.clickable(target)
         for span in parse_inline(label, self.theme, styled(self.base, UNDERLINE)):
-            parse.signs.append(_Sign(at, Span(span.text, span.sgr, url if self.theme.links else "")))
+            parse.signs.append(Sign(at, Span(span.text, span.sgr, url if self.theme.links else "")))
         if target and target != label:
-            parse.signs.append(_Sign(at, Span(" (" if label else "(", self.base)))
+            parse.signs.append(Sign(at, Span(" (" if label else "(", self.base)))
             self._styled(parse, at, target, UNDERLINE, url)
-            parse.signs.append(_Sign(at, Span(")", self.base)))
+            parse.signs.append(Sign(at, Span(")", self.base)))
         return end
 
     def _bare_url(self, parse: _Parse, at: int, *, final: bool) -> int:
@@ -314,13 +264,13 @@ class InlineStream:
         text = self._text
         if text[at] == "&":
             if found := _ENTITY.match(text, at):
-                parse.signs.append(_Sign(at, Span(clean(html.unescape(found.group())), self.base)))
+                parse.signs.append(Sign(at, Span(clean(html.unescape(found.group())), self.base)))
                 return found.end()
             if not final and _UNFINISHED_ENTITY.match(text, at):
                 self._undecided(parse, at)
             return self._plain(parse, at, at + 1)
         if found := _BREAK.match(text, at):
-            parse.signs.append(_Sign(at, Span("\n", self.base)))
+            parse.signs.append(Sign(at, Span("\n", self.base)))
             return found.end()
         if found := links.AUTOLINK.match(text, at):
             self._styled(parse, at, found.group(1), UNDERLINE, links.clickable(found.group(1)))
@@ -329,70 +279,12 @@ class InlineStream:
             self._undecided(parse, at)
         return self._plain(parse, at, at + 1)
 
-    # Writing
-
-    def _row(self, signs: Iterable[_Sign], begun: Iterable[_Sign]) -> Row:
-        """Signs as spans; those of `begun` style all that follows."""
-        for sign in begun:
-            _begin(sign)
-        row: list[Span] = []
-        active: list[str] = []
-        for sign in signs:
-            if not sign.sign:
-                if sign.span.text:
-                    append(row, sign.span._replace(sgr=_with(sign.span.sgr, active)) if active else sign.span)
-                continue
-            for style in sign.ends:
-                if style in active:
-                    active.remove(style)
-            if sign.literal and sign.n:
-                append(row, Span(sign.sign * sign.n, _with(self.base, active)))
-            active += sign.begins
-        return merged(row)
-
 
 def parse_inline(text: str, theme: Theme, base: str = "") -> Row:
     """A whole text, as of a table's cell."""
     stream = InlineStream(theme, base)
     stream._text = text  # noqa: SLF001  # nothing is to be decided early
     return stream.finish()
-
-
-def _begin(run: _Sign) -> None:
-    """Let what is left of a run style what follows."""
-    if not run.begun:
-        run.begun, run.literal = True, False
-        run.begins += _styles(run.sign, run.n)
-
-
-def _with(sgr: str, active: list[str]) -> str:
-    return styled(sgr, *(style for style in (BOLD, ITALIC, STRIKE) if style in active))
-
-
-def _styles(sign: str, n: int) -> list[str]:
-    if sign == "~":
-        return [STRIKE] if n else []
-    return [[], [ITALIC], [BOLD]][n] if n < 3 else [BOLD, ITALIC]
-
-
-def _flanks(sign: str, n: int, before: str, after: str) -> tuple[bool, bool]:
-    """Whether a run can begin, and whether it can end something (CommonMark, a little more lenient for `**`)."""
-    if n > 3 or (sign == "~" and n != 2):
-        return False, False
-    space_before, space_after = before.isspace(), after.isspace()
-    if sign == "*" and n == 2:
-        # CommonMark denies `**“word”**next`, which languages without spaces write.
-        return not space_after, not space_before
-    mark_before, mark_after = _is_mark(before), _is_mark(after)
-    left = not space_after and (not mark_after or space_before or mark_before)
-    right = not space_before and (not mark_before or space_after or mark_after)
-    if sign == "_":
-        return left and (not right or mark_before), right and (not left or mark_after)
-    return left, right
-
-
-def _is_mark(char: str) -> bool:
-    return char in _PUNCTUATION or (not char.isascii() and not char.isalnum() and not char.isspace())
 
 
 def _closing_dollar(text: str, at: int) -> int:

@@ -6,9 +6,8 @@ ended there. Nothing depends on how the text was cut.
 
 from __future__ import annotations
 
-import re
-
 from launcher.chat.screen import containers
+from launcher.chat.screen.blocks import CLOSING_MARKS, FENCE, FORMULA, HEADING, Kind, kind_of, untabbed
 from launcher.chat.screen.containers import Stack
 from launcher.chat.screen.leaves import Code, Formula, Grid, Leaf, Paragraph, prefixed
 from launcher.chat.screen.spans import EMPTY, Line, Row, Span
@@ -16,10 +15,6 @@ from launcher.chat.screen.table import Table, alignments, cells_of, is_delimiter
 from launcher.chat.screen.theme import DIM, Theme
 from launcher.chat.screen.width import row_cells
 
-_HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+|$)")
-_FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*\Z)|~{3,})(.*)", re.DOTALL)
-_FORMULA = re.compile(r" {0,8}(\$\$|\\\[)")
-_CLOSING_MARKS = re.compile(r"(?:^|[ \t]+)#+[ \t]*\Z")
 _DECIDED = 200
 """Characters after which a line is what it began as; one that begins with a bar is waited for longer."""
 _DECIDED_ROW = 2000
@@ -142,7 +137,7 @@ class MarkdownStream:
         """
         self._fed = False
         leaf = self._leaf
-        line = _untabbed(line)
+        line = untabbed(line)
         depth, rest = containers.unprefixed(self._stack, line, lenient=isinstance(leaf, Code) and bool(leaf.fence))
         within = depth == len(self._stack)
         if isinstance(leaf, Code) and within and self._in_code(leaf, rest, complete=complete, whole=whole):
@@ -207,7 +202,7 @@ class MarkdownStream:
         ):  # fmt: skip
             new, rest = (*new, found[0]), found[1]
         within = not new and depth == len(self._stack)
-        kind = self._kind(rest, indented=not new and not in_paragraph and self._in_no_item(depth), whole=whole)
+        kind = kind_of(rest, indented=not new and not in_paragraph and self._in_no_item(depth), whole=whole)
         if kind is None and not new and in_paragraph:
             self._text(rest, complete=complete, whole=whole)  # also where it is not indented as the paragraph is
         elif kind is None and within and whole and isinstance(self._leaf, Grid) and "|" in rest:
@@ -225,32 +220,20 @@ class MarkdownStream:
     def _in_no_item(self, depth: int) -> bool:
         return all(container.is_quote for container in self._stack[:depth])
 
-    def _kind(self, rest: str, *, indented: bool, whole: bool) -> str | None:
-        """The kind of block that a line begins; None for text."""
-        if _HEADING.match(rest):
-            return "heading"
-        if _FENCE.match(rest):
-            return "fence"
-        if whole and containers.RULE.match(rest):
-            return "rule"
-        if _FORMULA.match(rest):
-            return "formula"
-        return "indented" if indented and rest.startswith("    ") else None
-
-    def _begin(self, kind: str, rest: str, *, whole: bool) -> None:
-        if kind == "heading" and (found := _HEADING.match(rest)):
+    def _begin(self, kind: Kind, rest: str, *, whole: bool) -> None:
+        if kind == "heading" and (found := HEADING.match(rest)):
             if self._begun and self._blank is None and not self._stack:
                 self._blank = ()
             self._leaf = Paragraph(self.theme, self._room(), self.theme.heading(len(found[1])))
             text = rest[found.end() :]
-            self._feed(_CLOSING_MARKS.sub("", text) if whole else text)
-        elif kind == "fence" and (found := _FENCE.match(rest)):
+            self._feed(CLOSING_MARKS.sub("", text) if whole else text)
+        elif kind == "fence" and (found := FENCE.match(rest)):
             code = Code(self.theme, found[1], found[2], containers.spaces_of(rest))
             self._emit(code.opening())
             self._leaf = code
         elif kind == "rule":
             self._emit([Line(spans=(Span(self.theme.rule * min(_RULE, self._room()), DIM),))])
-        elif kind == "formula" and (found := _FORMULA.match(rest)):
+        elif kind == "formula" and (found := FORMULA.match(rest)):
             opening, text = found[1], rest[found.end() :]
             closing = "$$" if opening == "$$" else r"\]"
             if closing in text:
@@ -330,9 +313,3 @@ class MarkdownStream:
     def _room(self, *, prose: bool = True) -> int:
         """Cells of a row within what it is in."""
         return max(1, (min(self.width, _PROSE) if prose else self.width) - row_cells(self._prefix()))
-
-
-def _untabbed(line: str) -> str:
-    """Indented by spaces."""
-    text = line.lstrip(" \t")
-    return line[: len(line) - len(text)].expandtabs(4) + text

@@ -27,8 +27,9 @@ class Ticks(Protocol):
 class Ticker:
     """A thread that sleeps until something is due, and ends when nothing is."""
 
-    def __init__(self, tick: Callable[[], None]) -> None:
+    def __init__(self, tick: Callable[[], None], *, linger_s: float = _LINGER_S) -> None:
         self._tick = tick
+        self._linger_s = linger_s
         self._wake = threading.Condition()
         self._due: float | None = None
         self._thread: threading.Thread | None = None
@@ -50,11 +51,12 @@ class Ticker:
         """Forget what is due."""
         with self._wake:
             self._due = None
+            self._wake.notify()
 
     def _run(self) -> None:
         while True:
             with self._wake:
-                if self._due is None and not self._wake.wait(_LINGER_S) and self._due is None:
+                if self._due is None and not self._wake.wait(self._linger_s) and self._due is None:
                     self._thread = None
                     return
                 due = self._due
