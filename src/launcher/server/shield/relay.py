@@ -19,6 +19,7 @@ from launcher.server.shield.pages import page_file
 from launcher.server.shield.repair import Repair
 from launcher.server.shield.replies import Replies, gone, keys
 from launcher.server.shield.requests import COMPLETIONS, check, check_completions, n_asked
+from launcher.server.shield.runs import check_runs
 from launcher.server.shield.several import Several
 from launcher.server.shield.transcript import Transcript
 from launcher.server.shield.turn import Turn
@@ -62,6 +63,7 @@ class Relay:
         request = replies.request
         body = await self._inbox.read(request)
         # Not before it is whole: requests that never end must not keep others out.
+        check_runs(body)
         self._enter()
         try:
             if request.path in COMPLETIONS:
