@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast, get_args
 
+from launcher.chat.attachments import too_large
 from launcher.chat.commands import find
 from launcher.chat.conversation import Conversation
 from launcher.chat.reports import context_text, file_names, help_text, last_code_block, shortened, stats_text
@@ -144,7 +145,7 @@ def _check_room(talk: Talk, name: str, text: str) -> None:
     if n_tokens >= n_ctx:
         raise UsageError(
             f"{name} makes a prompt of {n_tokens:,} tokens, and the context holds {n_ctx:,}",
-            hint=f"gpt-oss chat --ctx-size {1 << n_tokens.bit_length()}",
+            hint=too_large(n_tokens, n_ctx).hint,
         )
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from launcher.chat.printer import Printer
-from launcher.chat.types import TurnEvent
-from launcher.engines.types import EndDelta, NoteDelta, TextDelta
+from launcher.chat.types import Consent, TurnEvent
+from launcher.engines.types import EndDelta, NoteDelta, TextDelta, ToolCall
+from launcher.tools.types import Tool
 
 
 @dataclass(kw_only=True, slots=True)
@@ -34,6 +35,13 @@ class PlainView(Printer):
         if isinstance(event, TextDelta) and event.channel == "analysis":
             self._thoughts.append(event.text)
         Printer.show(self, event)  # no super(): a dataclass with slots is another class than the one it names
+
+    def confirm(self, tool: Tool, call: ToolCall) -> Consent:
+        """Ask whether a call may run; where nobody can be asked, say what would have let it run."""
+        if self.ask is None:
+            told = f"{tool.title} was not run, as nobody can be asked; --tools-allow {tool.title} lets it run"
+            Printer.show(self, NoteDelta(text=told))
+        return Printer.confirm(self, tool, call)
 
     def unfold(self) -> None:
         """Print the thoughts of the last answer."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,6 +16,7 @@ from launcher.errors import UsageError
 from launcher.settings import Settings
 
 if TYPE_CHECKING:
+    from launcher.history.types import About
     from launcher.planner.types import LoadParams, Plan
 
 _PLACEMENT = (
@@ -101,9 +102,9 @@ def _embedded(settings: Settings, *, demo: bool, refresh: bool) -> Iterator[Brai
         if engine.dialect.template.note:
             say(engine.dialect.template.note)
         memory_bytes = sum(row.used_bytes for row in plan.memory)
-        yield Brain(
-            engine=engine, model=plan_name(plan), name="embedded", file=plan.file.name, memory_bytes=memory_bytes
-        )
+        # A path is kept whole: the conversation may be resumed in another folder.
+        file = plan.file.name if plan.file.repo else str(local.first.absolute())
+        yield Brain(engine=engine, model=plan_name(plan), name="embedded", file=file, memory_bytes=memory_bytes)
 
 
 def plan_name(plan: Plan) -> str:
@@ -129,6 +130,33 @@ def demo_settings(settings: Settings, flags: Mapping[str, Any]) -> Settings:
     settings = replace(settings, model=str(demo_model_path()), url=None, **plain)
     # Drawing at random is for models that know more than one good answer.
     return settings if "temperature" in settings.layers else replace(settings, temperature=0.0)
+
+
+def with_model_of(about: About, settings: Settings) -> Settings:
+    """Settings with the model that answered last in a conversation. One that a flag names goes before it."""
+    if any(settings.layers.get(name, "").startswith("flag ") for name in ("model", "quant")):
+        return settings
+    model = _still_here(about, settings)
+    if model is not None:
+        return replace(settings, model=model, quant=None)
+    if about.model is not None:
+        say(f"{one_line(about.model)}, which answered in this conversation, is not here; another model goes on.")
+    return settings
+
+
+def _still_here(about: About, settings: Settings) -> str | None:
+    """The model of a conversation as `--model` takes it; None where it cannot be had any more."""
+    from launcher.catalogue.request import RELEASES, FromRepo, parse_request
+    from launcher.cli.attach import find_server
+
+    if about.file is not None:
+        with suppress(UsageError):
+            if isinstance(parse_request(about.file), FromRepo) or Path(about.file).is_file():
+                return about.file
+    if about.model in RELEASES:
+        return about.model
+    record = find_server(replace(settings, model="auto", quant=None))
+    return record.file if record is not None and record.model == about.model else None
 
 
 class Opener(Protocol):

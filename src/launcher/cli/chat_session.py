@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from launcher.chat.conversation import Conversation
 from launcher.chat.talk import Talk
 from launcher.chat.types import View
-from launcher.cli.chat_engine import Brain, demo_settings, open_brain
+from launcher.cli.chat_engine import Brain, demo_settings, open_brain, with_model_of
 from launcher.cli.chat_view import open_view
 from launcher.cli.context import load_settings
 from launcher.cli.output import say
 from launcher.cli.quiet import no_echo
-from launcher.engines.types import Sampling
+from launcher.engines.types import FinishReason, Sampling
 from launcher.errors import UsageError
-from launcher.history.types import History
+from launcher.history.types import History, SavedConversation
 from launcher.paths import folders
 from launcher.settings import Settings
 
@@ -69,14 +69,20 @@ def run_chat(flags: Mapping[str, Any], ask: Ask) -> int:
         raise UsageError(
             "nothing to answer: the question is empty", hint='gpt-oss chat "What is the capital of France?"'
         )
-    with open_history_of(settings) as history, open_brain(settings, demo=ask.demo, refresh=ask.refresh) as brain:
+    with open_history_of(settings) as history:
         from launcher.cli.chat_tools import opened_tools
 
-        view = script_view(settings, ask, brain)
-        with opened_tools(settings.tools, settings) as tools:
+        # What can be wrong with these is told before gigabytes are loaded.
+        saved = saved_of(history, ask.resume)
+        settings = resumed_settings(settings, saved, ask)
+        with (
+            opened_tools(settings.tools, settings) as tools,
+            open_brain(settings, demo=ask.demo, refresh=ask.refresh) as brain,
+        ):
+            view = script_view(settings, ask, brain)
             talk = new_talk(brain, view, settings, sampling, history=history, tools=tools)
-            if ask.resume is not None:
-                resume(talk, ask.resume)
+            if saved is not None:
+                resume(talk, saved)
             return _answer_one(talk, asked, ask)
 
 
@@ -89,8 +95,7 @@ def _answer_one(talk: Talk, question: str, ask: Ask) -> int:
     """Ask, show, and tell by the exit code how it went."""
     from launcher.chat.script import JsonLinesView, JsonView, outcome
 
-    talk.conversation = talk.conversation.with_user(question)
-    reason = talk.answer()
+    reason = _answered(talk, question)
     view, with_schema = talk.view, ask.schema is not None
     if isinstance(view, JsonView):
         sys.stdout.write(
@@ -104,6 +109,20 @@ def _answer_one(talk: Talk, question: str, ask: Ask) -> int:
     if done.note is not None:
         say(done.note)
     return done.code
+
+
+def _answered(talk: Talk, question: str) -> FinishReason:
+    """Ask; a question that the engine cannot be asked at all is not kept."""
+    before, known = talk.conversation, talk.conversation_id
+    talk.conversation = before.with_user(question)
+    try:
+        return talk.answer()
+    except UsageError:
+        if known is not None:
+            talk.history.replace_from(known, len(before.messages))
+        elif talk.conversation_id is not None:
+            talk.history.delete([talk.conversation_id])
+        raise
 
 
 def _schema(path: Path | None) -> str | None:
@@ -163,14 +182,27 @@ def new_talk(
     )
 
 
-def resume(talk: Talk, text: str) -> str:
-    """Go on with a conversation of the history; gives its title."""
+def saved_of(history: History, text: str | None) -> SavedConversation | None:
+    """The conversation to go on with; None where a new one begins.
+
+    Raises:
+        LauncherError: there is none of that name, or it cannot be read.
+    """
+    return None if text is None else history.load(history.resolve(text))
+
+
+def resumed_settings(settings: Settings, saved: SavedConversation | None, ask: Ask) -> Settings:
+    """Settings with the model that answered last in a conversation, where nobody names another one."""
+    if saved is None or ask.demo or settings.url is not None:
+        return settings
+    return with_model_of(saved.about, settings)
+
+
+def resume(talk: Talk, saved: SavedConversation) -> None:
+    """Go on with a conversation of the history."""
     from launcher.history.conversations import conversation_of
 
-    number = talk.history.resolve(text)
-    saved = talk.history.load(number)
-    talk.set_conversation(conversation_of(saved), number)
-    return saved.about.title
+    talk.set_conversation(conversation_of(saved), saved.about.id)
 
 
 @contextmanager

@@ -18,7 +18,15 @@ from launcher.chat.prompt import Sources, Status, open_prompt
 from launcher.chat.talk import Next, Talk, talk_on
 from launcher.chat.turn import Tools
 from launcher.cli.chat_engine import Brain, open_brain
-from launcher.cli.chat_session import Ask, new_talk, open_history_of, read_attachment, resume
+from launcher.cli.chat_session import (
+    Ask,
+    new_talk,
+    open_history_of,
+    read_attachment,
+    resume,
+    resumed_settings,
+    saved_of,
+)
 from launcher.cli.chat_tools import known_tools, opened_tools
 from launcher.cli.chat_view import ChatView, open_view
 from launcher.cli.output import save_text, say
@@ -51,20 +59,44 @@ class _Session:
         self._tools = ExitStack()
         self._talk: Talk | None = None
         self._brain: Brain | None = None
+        self._opened = (settings, ask.demo)
+        """What the engine that answers was opened with."""
 
     def run(self, sampling: Sampling, attached: Sequence[str]) -> int:
         """Open one engine after another, as the person asks for them."""
+        saved = saved_of(self._history, self._ask.resume)
+        self._settings = resumed_settings(self._settings, saved, self._ask)
         with self._tools:
             tools = self._tools.enter_context(opened_tools(self._settings.tools, self._settings))
             demo = self._ask.demo
             while True:
-                with open_brain(self._settings, demo=demo, refresh=self._ask.refresh) as brain:
+                with ExitStack() as opened:
+                    brain = self._open(opened, demo=demo)
                     talk = self._begin(brain, sampling, tools, attached)
+                    if saved is not None:
+                        resume(talk, saved)
+                        say(f"Going on with {saved.about.title!r}.")
                     after = self._talk_on(talk)
                 if after.do != "model":
                     return ExitCode.DONE
-                sampling, tools, attached, demo = talk.sampling, talk.tools, (), False
+                sampling, tools, attached, demo, saved = talk.sampling, talk.tools, tuple(talk.attached), False, None
                 self._settings = replace(self._settings, model=after.text, quant=None, url=None)
+
+    def _open(self, opened: ExitStack, *, demo: bool) -> Brain:
+        """Open what the settings ask for; where that fails in a conversation, what answered so far is opened again."""
+        refresh = self._ask.refresh
+        try:
+            brain = opened.enter_context(open_brain(self._settings, demo=demo, refresh=refresh))
+        except (LauncherError, KeyboardInterrupt) as error:
+            if self._talk is None:
+                raise
+            if isinstance(error, LauncherError):
+                self._talk.tell(error)
+            self._settings, demo = self._opened
+            say(f"Going on with {self._talk.model}.")
+            brain = opened.enter_context(open_brain(self._settings, demo=demo))
+        self._opened = self._settings, demo
+        return brain
 
     def _begin(self, brain: Brain, sampling: Sampling, tools: Tools, attached: Sequence[str]) -> Talk:
         """The conversation on an engine that was just opened; what was said before goes along."""
@@ -75,8 +107,8 @@ class _Session:
             talk.timings, talk.last_reasoning = before.timings, before.last_reasoning
             if talk.conversation_id is not None:
                 self._history.set_model(talk.conversation_id, model=brain.model, file=brain.file, engine=brain.name)
-        elif self._ask.resume is not None:
-            say(f"Going on with {resume(talk, self._ask.resume)!r}.")
+        else:
+            say(_GREETING)
         talk.attached.extend(attached)
         self._talk = talk
         return talk
@@ -94,7 +126,6 @@ class _Session:
             edit=open_in_editor,
             on_reasoning=self._view.unfold,
         ) as prompt:
-            say(_GREETING)
             return talk_on(talk, prompt.read, partial(act, self._world()))
 
     def _world(self) -> World:
