@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
@@ -10,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from launcher.chat.screen.painter import window_of
 from launcher.chat.screen.terminal import INTERVAL_S, TerminalView
-from launcher.chat.screen.theme import Theme
+from launcher.chat.screen.theme import Theme, theme_of
 from launcher.chat.screen.ticker import Ticker
 from launcher.chat.types import ToolEnded, ToolStarted, TurnEvent, View
 from launcher.engines.types import (
@@ -211,8 +213,10 @@ def test_an_interruption_leaves_a_clean_line() -> None:
     assert bench.show(said("again"), end("cancelled")).splitlines()[1:4] == ["again", "", "stopped"]
 
 
-def test_a_note_in_the_middle_of_an_answer() -> None:
-    assert Bench().show(said("a"), NoteDelta(text="n\x1b[2J"), said("b")) == "a\n\nnote: n\n\nb"
+def test_a_note_does_not_cut_an_answer_in_two() -> None:
+    text = Bench(show_timings=False).show(said("```\na"), NoteDelta(text="n\x1b[2J"), said("*b*\n```"), end())
+    assert text == "───\na*b*\n───\n\nnote: n"
+    assert Bench().show(thought("a"), NoteDelta(text="n")).splitlines()[1:] == ["", "note: n"]
 
 
 def test_results_are_cut_and_errors_marked() -> None:
@@ -279,6 +283,38 @@ def test_no_answer_means_no_and_another_call_is_shown_again() -> None:
     assert bench.view.confirm(Python(), CALL) == "no"
     assert bench.screen.text().count("import math") == 2
     assert bench.screen.column == 0
+
+
+def test_ctrl_c_at_the_question_is_one() -> None:
+    def ask(_question: str) -> str:
+        bench.screen.write("run it? ^C")
+        raise KeyboardInterrupt
+
+    bench = Bench(ask=ask)
+    with pytest.raises(KeyboardInterrupt):
+        bench.view.confirm(Python(), CALL)
+    assert bench.screen.column == 0
+
+
+@pytest.mark.parametrize(
+    ("environ", "encoding", "theme"),
+    [
+        ({"TERM": "xterm-256color"}, "UTF-8", Theme()),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, "utf8", Theme(colour=False)),
+        ({"TERM": "xterm", "NO_COLOR": ""}, "ANSI_X3.4-1968", Theme(unicode=False)),
+        ({"TERM": "screen.xterm"}, "utf-8", Theme(links=False)),
+        ({"TERM": "linux"}, "utf-8", Theme(unicode=False, links=False)),
+        ({"TERM": "vt220"}, None, Theme(colour=False, unicode=False)),
+        ({"TERM": "dumb"}, "utf-8", None),
+        ({}, "utf-8", None),
+    ],
+)
+def test_what_a_terminal_can_do(environ: dict[str, str], encoding: str | None, theme: Theme | None) -> None:
+    assert theme_of(environ, encoding) == theme
+
+
+def test_a_stream_without_a_window_has_80_columns() -> None:
+    assert window_of(io.StringIO())() == (80, 24)
 
 
 def test_a_terminal_of_ascii() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import TextIO
 
@@ -16,6 +17,19 @@ _RESET = "\x1b[0m"
 _ERASE_BELOW, _ERASE_REST = "\x1b[J", "\x1b[K"
 _SYNC, _END_SYNC = "\x1b[?2026h", "\x1b[?2026l"
 _NO_WRAP, _WRAP = "\x1b[?7l", "\x1b[?7h"
+
+
+def window_of(out: TextIO) -> Size:
+    """Asks the terminal of a stream for its size; 80 columns of 24 rows where it does not tell."""
+
+    def size() -> tuple[int, int]:
+        try:
+            columns, rows = os.get_terminal_size(out.fileno())
+        except (OSError, ValueError):
+            return 80, 24
+        return columns or 80, rows or 24
+
+    return size
 
 
 class Painter:
@@ -58,6 +72,10 @@ class Painter:
         if self._in_row:
             self._write("\n")
         self._shown, self._in_row, self._end = [], False, 0
+
+    def leave_row(self) -> None:
+        """Go to a new row from one that somebody else wrote."""
+        self._write("\n")
 
     def _write(self, text: str) -> None:
         try:

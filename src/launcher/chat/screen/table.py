@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from launcher.chat.screen.inline import parse_inline
 from launcher.chat.screen.spans import Row, Span, merged
 from launcher.chat.screen.theme import BOLD, DIM, Theme
-from launcher.chat.screen.width import row_cells
+from launcher.chat.screen.width import row_cells, text_cells
 from launcher.chat.screen.wrap import padded, wrapped
 
 _DELIMITER = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*\Z")
 _BEGUN = re.compile(r"[ \t]*\|?[ \t]*[:-][ \t:|-]*\Z")
 _CELL = re.compile(r"(?:\\.|`[^`]*+`|[^|\\])*+", re.DOTALL)
-_MIN_COLUMN = 6
+_MAX_WORD = 12
+"""A column is at least as wide as its longest word, if that is no longer than this."""
 _STEP = 4
 """A cell that is being written widens its column by this many cells at once: each time the table is drawn anew."""
 MAX_COLUMNS = 64
@@ -69,12 +70,15 @@ class Table:
     _laid_for: tuple[int, ...] = ()
     _n_laid: int = 0
     _natural: tuple[int, ...] = ()
+    """Of each column, the cells of its widest cell."""
+    _words: tuple[int, ...] = ()
+    """Of each column, the cells of its longest word."""
 
     def clone(self) -> Table:
         """One that goes its own way; what is laid out is laid out for both."""
         other = Table(self.theme, self.width, self.aligns, self.rows[:], self.fixed)
         other._laid, other._laid_for, other._n_laid = self._laid[:], self._laid_for, self._n_laid
-        other._natural = self._natural
+        other._natural, other._words = self._natural, self._words
         return other
 
     def add(self, line: str, *, growing: bool = False) -> None:
@@ -86,8 +90,9 @@ class Table:
         widths = [_natural(cell) for cell in row]
         if growing:
             widths = [-(-cells // _STEP) * _STEP for cells in widths]
-        before = self._natural or (1,) * n
-        self._natural = tuple(map(max, before, widths))
+        none = (1,) * n
+        self._natural = tuple(map(max, self._natural or none, widths))
+        self._words = tuple(map(max, self._words or none, map(_longest_word, row)))
 
     def resize(self, width: int) -> None:
         """Another width of the window; rows that were given out stay as they are."""
@@ -123,17 +128,18 @@ class Table:
         natural = self._natural
         if sum(natural) <= room:
             return natural
-        if room < n * _MIN_COLUMN:
+        least = tuple(map(min, natural, self._words))
+        if sum(least) > room:
             return ()
-        # The widest columns give: all are cut to one height at which they fit.
+        # The widest columns give: all are cut to one width at which they fit, but none within its words.
         low, high = 1, room
         while low < high:
             middle = (low + high + 1) // 2
-            if sum(min(cells, middle) for cells in natural) <= room:
+            if sum(_cut_to(natural, least, middle)) <= room:
                 low = middle
             else:
                 high = middle - 1
-        widths = [min(cells, low) for cells in natural]
+        widths = _cut_to(natural, least, low)
         for index in range(n):
             if sum(widths) < room and widths[index] < natural[index]:
                 widths[index] += 1
@@ -169,6 +175,15 @@ class Table:
             lines += [rows[0], *(merged((Span("  "), *row)) for row in rows[1:])]
         lines.append((Span(self.theme.rule * min(3, self.width), DIM),))
         return lines
+
+
+def _cut_to(natural: tuple[int, ...], least: tuple[int, ...], width: int) -> list[int]:
+    return [max(few, min(cells, width)) for cells, few in zip(natural, least, strict=True)]
+
+
+def _longest_word(cell: Row) -> int:
+    words = "".join(span.text for span in cell).split()
+    return min(_MAX_WORD, max(map(text_cells, words), default=1))
 
 
 def _has_breaks(cell: Row) -> bool:

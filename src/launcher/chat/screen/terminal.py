@@ -10,7 +10,7 @@ from typing import Literal, TextIO
 from launcher.chat.printer import ANSWERS, QUESTION, timings_line
 from launcher.chat.screen.calls import call_lines, result_lines
 from launcher.chat.screen.markdown import MarkdownStream
-from launcher.chat.screen.painter import Painter, Size
+from launcher.chat.screen.painter import Painter, Size, window_of
 from launcher.chat.screen.safe import Cleaner, terminal_encoding
 from launcher.chat.screen.sections import FoldedSection, HiddenSection, Section, TextSection
 from launcher.chat.screen.spans import EMPTY, Line, Span, merged
@@ -45,8 +45,8 @@ class TerminalView:
         self,
         out: TextIO,
         *,
-        size: Size,
         theme: Theme,
+        size: Size | None = None,
         reasoning: ReasoningView = "fold",
         show_timings: bool = True,
         unfold_hint: str = "",
@@ -55,7 +55,7 @@ class TerminalView:
         clock: Callable[[], float] = time.monotonic,
         ticks: Callable[[Callable[[], None]], Ticks] = Ticker,
     ) -> None:
-        """Paint on `out`, a terminal that obeys escape sequences.
+        """Paint on `out`, a terminal that obeys escape sequences; `theme_of` tells whether it is one.
 
         `unfold_hint` ends the line of folded thoughts ("Ctrl-O shows it"); `count_tokens` gives it their number.
         """
@@ -67,15 +67,17 @@ class TerminalView:
         self._count_tokens = count_tokens
         self._ask = ask
         self._clock = clock
-        self._painter = Painter(out, size)
-        self._size = size
-        self._known_size = size()
+        self._size = size or window_of(out)
+        self._known_size = self._size()
+        self._painter = Painter(out, self._size)
         self._encoding = terminal_encoding(getattr(out, "encoding", None))
         self._lock = threading.RLock()
         self._ticks = ticks(self._tick)
         self._section: Section | None = None
         self._kind: Channel | None = None
         self._cleaner = Cleaner()
+        self._notes: list[str] = []
+        """They come when the answer is over, which would not be one text with notes in it."""
         self._final: list[Line] = []
         """Lines that are to be painted."""
         self._begun = False
@@ -114,7 +116,10 @@ class TerminalView:
             elif isinstance(event, ToolCallDelta):
                 self._show_call(event.call, event.call.name)
             elif isinstance(event, NoteDelta):
-                self._note(f"note: {event.text}")
+                self._notes.append(f"note: {event.text}")
+                if self._kind != "final":
+                    self._end_section()
+                    self._paint()
             elif isinstance(event, ToolStarted):
                 self._end_section()
                 if self._last_call != event.call.id:
@@ -141,7 +146,10 @@ class TerminalView:
         while True:
             try:
                 answer = self._ask(QUESTION).strip().lower()
-            except EOFError:
+            except (EOFError, KeyboardInterrupt) as error:
+                self._painter.leave_row()
+                if isinstance(error, KeyboardInterrupt):
+                    raise
                 return "no"
             if answer in ANSWERS:
                 return ANSWERS[answer]
@@ -194,25 +202,22 @@ class TerminalView:
         self._last_call = call.id
         self._paint()
 
-    def _note(self, text: str) -> None:
+    def _say(self, text: str) -> None:
+        """A few words of our own or of the engine, after all that is open."""
+        self._notes.append(text)
         self._end_section()
-        self._gap()
-        cleaner = Cleaner(encoding=self._encoding)
-        self._final += [
-            Line(spans=row) for row in wrapped((Span(cleaner.feed(text) + cleaner.flush(), DIM),), self._columns())
-        ]
         self._paint()
 
     def _end(self, event: EndDelta) -> None:
         self._end_section()
         self._ended.append(event.timings)
         if event.finish_reason == "cancelled":
-            self._note("stopped")
+            self._say("stopped")
         if event.finish_reason == "tool_calls":
             self._paint()
             return
         if self.show_timings:
-            self._note(timings_line(total_of(self._ended)))
+            self._say(timings_line(total_of(self._ended)))
         self.close()
 
     # Sections
@@ -237,14 +242,17 @@ class TerminalView:
 
     def _end_section(self) -> None:
         section, self._section, self._kind = self._section, None, None
-        if section is None:
-            return
-        section.feed(self._cleaner.flush())
-        if isinstance(section, FoldedSection):
-            section.summary = self._summary()
-        lines = section.finish()
-        self._final += lines
-        self._begun = self._begun or bool(lines)
+        if section is not None:
+            section.feed(self._cleaner.flush())
+            if isinstance(section, FoldedSection):
+                section.summary = self._summary()
+            self._final += section.finish()
+        for note in self._notes:
+            self._gap()
+            cleaner = Cleaner(encoding=self._encoding)
+            text = cleaner.feed(note) + cleaner.flush()
+            self._final += [Line(spans=row) for row in wrapped((Span(text, DIM),), self._columns())]
+        self._notes = []
 
     def _summary(self) -> str:
         dot = f" {self._theme.dot} "

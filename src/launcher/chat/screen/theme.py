@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 BOLD, DIM, ITALIC, UNDERLINE, STRIKE = "1", "2", "3", "4", "9"
@@ -113,3 +114,17 @@ class Theme:
                 return sgr if self.colour or not sgr.startswith("3") or sgr == ITALIC else ""
             name = name.rpartition(".")[0]
         return ""
+
+
+def theme_of(environ: Mapping[str, str], encoding: str | None) -> Theme | None:
+    """How things look on a terminal, by what its environment tells; None where it obeys no escape sequences."""
+    term = environ.get("TERM", "").lower()
+    if term in ("", "dumb", "unknown"):
+        return None
+    # The console of Linux has a font of few signs and prints the inside of a link; screen does neither well.
+    simple = term == "linux" or term.startswith("screen")
+    return Theme(
+        colour=not environ.get("NO_COLOR") and not term.startswith("vt") and not term.endswith("-m"),
+        unicode=(encoding or "").lower().replace("-", "").startswith("utf") and term != "linux",
+        links=not simple,
+    )
