@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-SCHEMA = 1
+SCHEMA: Final = 1
 
 EngineName = Literal["embedded", "llama-bench", "server"]
 ENGINES: tuple[EngineName, ...] = ("embedded", "llama-bench", "server")
@@ -149,6 +149,9 @@ class Latency:
     """Time between two tokens of one stream: median."""
     itl_p90_ms: float
     itl_p99_ms: float
+    output_ts: float
+    """Median over the repetitions: tokens that all streams together decoded, per second of the whole repetition, the
+    reading of the prompts included."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -207,7 +210,7 @@ class BenchRecord:
     model: str
     """What a person calls the model: `gpt-oss-20b`."""
     plan: Mapping[str, Any] | None = None
-    """The plan as `gpt-oss plan --json` prints it; only in the first record of a run, since it is the same for all."""
+    """The plan as `gpt-oss plan --json` prints it, its hardware and the model's files with their hashes in it."""
     predicted_ts: float | None = None
     """The planner's tokens per second for this test; None where it predicts none."""
     predicted_basis: str | None = None

@@ -1,0 +1,126 @@
+"""llama.cpp's own llama-bench as a bench session: the yardstick, with the plan's settings."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+from launcher.bench.embedded import how_ended
+from launcher.bench.memory import peak_rss_bytes
+from launcher.bench.session import Case, Sample
+from launcher.bench.types import LLAMA_BENCH_FIELDS, BenchTest
+from launcher.engines.params import bench_argv
+from launcher.engines.programs import engine_program
+from launcher.errors import EngineError
+from launcher.planner.types import LoadParams
+
+_LOOK_S = 0.05
+"""How often its memory is looked at: reading one line of /proc costs 50 microseconds."""
+_SHOWN_LINES = 5
+
+
+def find_llama_bench() -> Path:
+    """The engine's own llama-bench: of another build it would measure another llama.cpp.
+
+    Raises:
+        EngineError: the engine was built without its tools.
+    """
+    program = engine_program("llama-bench")
+    if program is None:
+        raise EngineError("this engine was built without llama-bench", hint="gpt-oss bench --engine embedded")
+    return program
+
+
+def command_of(program: Path, model: Path, params: LoadParams, test: BenchTest) -> tuple[str, ...]:
+    """One repetition of one test. llama-bench knows one number of threads: a prompt gets that of batches."""
+    threads = params.n_threads if test.n_prompt == 0 else params.n_threads_batch
+    if test.n_prompt and test.n_gen:
+        what = ("-p", "0", "-n", "0", "-pg", f"{test.n_prompt},{test.n_gen}")
+    else:
+        what = ("-p", str(test.n_prompt), "-n", str(test.n_gen))
+    return (
+        str(program),
+        *bench_argv(replace(params, n_threads=threads), model),
+        *(() if params.op_offload else ("-nopo", "1")),
+        *what,
+        *("-d", str(test.n_depth), "-r", "1", "-o", "json"),
+    )
+
+
+def parse_row(text: str, test: BenchTest) -> dict[str, Any]:
+    """The row of a test in llama-bench's JSON, checked field by field.
+
+    Raises:
+        EngineError: it is not there, or not what llama-bench of the pinned commit prints.
+    """
+    kinds: dict[str, type | tuple[type, ...]] = {"string": str, "bool": bool, "int": int, "float": (int, float)}
+    try:
+        (row,) = json.loads(text)
+        wrong = [name for name, kind in LLAMA_BENCH_FIELDS.items() if not isinstance(row.get(name), kinds[kind])]
+        same = not wrong and BenchTest(n_prompt=row["n_prompt"], n_gen=row["n_gen"], n_depth=row["n_depth"]) == test
+        if not same or not row["samples_ns"]:
+            raise ValueError(wrong or "another test")
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise EngineError(f"llama-bench's answer cannot be read: {error}", hint="gpt-oss bench --debug") from error
+    return {name: row[name] for name in row if name in LLAMA_BENCH_FIELDS} | {"samples_ns": row["samples_ns"]}
+
+
+class LlamaBenchSession:
+    """Runs the program once for each repetition; it loads the model each time. Made by `open_llama_bench`."""
+
+    def __init__(self, program: Path, model: Path, params: LoadParams) -> None:
+        self._program = program
+        self._model = model
+        self._params = params
+
+    def measure(self, case: Case) -> Sample:
+        """One repetition of a test."""
+        command = command_of(self._program, self._model, self._params, case.test)
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            status, peak = _run(command, out, err)
+            answer, log = _text(out), tuple(_text(err).strip().splitlines())
+        if status != 0:
+            raise EngineError(how_ended(status), log=log, details=log[-_SHOWN_LINES:], hint="gpt-oss plan")
+        row = parse_row(answer, case.test)
+        return Sample(ns=row.pop("samples_ns")[0], peak_bytes=peak, fields=row)
+
+
+@contextmanager
+def open_llama_bench(model: Path, params: LoadParams, *, program: Path | None = None) -> Iterator[LlamaBenchSession]:
+    """Find the program; nothing is loaded before a test. Raises EngineError where there is none."""
+    yield LlamaBenchSession(program or find_llama_bench(), model, params)
+
+
+def _run(command: tuple[str, ...], out: IO[bytes], err: IO[bytes]) -> tuple[int, int | None]:
+    """Run it to its end, watching its memory; the status, and the most it held."""
+    try:
+        # A session of its own: Ctrl-C on the terminal is the launcher's.
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True)
+    except OSError as error:
+        raise EngineError(f"{command[0]} cannot be started: {error.strerror or error}") from error
+    peak: int | None = None
+    try:
+        while child.poll() is None:
+            peak = max(peak or 0, peak_rss_bytes(child.pid) or 0) or None
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(_LOOK_S)
+        return child.returncode, peak
+    finally:
+        child.kill()
+        child.wait()
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode("utf-8", "replace")
+
+
+def known_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what an engine told, what is llama-bench's."""
+    return {name: value for name, value in fields.items() if name in LLAMA_BENCH_FIELDS}
