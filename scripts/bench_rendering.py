@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from launcher.chat.screen.code import warm_up
 from launcher.chat.screen.terminal import TerminalView
 from launcher.chat.screen.theme import Theme
 from launcher.engines.types import TextDelta
@@ -106,7 +107,7 @@ class Sink(io.StringIO):
 def measure(kind: str, n_tokens: int, size: tuple[int, int], rate: float | None) -> dict[str, Any]:
     """Stream one answer; `rate` None: as fast as it goes."""
     sink = Sink()
-    view = TerminalView(sink, size=lambda: size, theme=Theme(), show_timings=False)
+    view = TerminalView(sink, size=lambda: size, theme=Theme(), show_timings=False, warm=False)
     pieces = pieces_of(kind, n_tokens)
     waiting: list[float] = []
     late: list[float] = []
@@ -165,6 +166,7 @@ def main() -> None:
     chosen = parser.parse_args()
     sizes = [size for size in SIZES if chosen.columns in (None, size[0])]
     kinds = [kind for kind in KINDS if chosen.only in (None, kind)]
+    warm_up()
     paced = [measure(kind, chosen.tokens, size, chosen.rate) for kind in kinds for size in sizes]
     long = [measure(kind, chosen.long, sizes[0] if len(sizes) == 1 else SIZES[1], None) for kind in kinds]
     print(json.dumps({"rate": chosen.rate, "paced": paced, "as fast as it goes": long}, indent=2))

@@ -7,6 +7,7 @@ import time
 import pytest
 from hypothesis import given, settings
 
+from launcher.chat.screen.code import lexer_of, warm_up
 from launcher.chat.screen.markdown import MarkdownStream
 from launcher.chat.screen.spans import Line, text_of
 from launcher.chat.screen.theme import Theme
@@ -118,6 +119,15 @@ def test_code_keeps_the_state_of_its_lexer() -> None:
 def test_languages(language: str) -> None:
     lines = rendered(f"```{language}\n+ a: <b> {{}} 'x\n\n" + '"{' * 200 + "\n```", theme=Theme())
     assert "".join(map(text_of, lines)).count('"{') == 200
+
+
+def test_lexers_are_loaded_ahead() -> None:
+    lexer_of.cache_clear()
+    warm_up()
+    n = lexer_of.cache_info().currsize
+    assert n > 20
+    rendered("```python\nx\n```\n```sql\nx\n```")
+    assert lexer_of.cache_info().currsize == n
 
 
 def test_tables() -> None:

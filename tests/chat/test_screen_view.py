@@ -75,6 +75,7 @@ class Bench:
             theme=options.pop("theme", Theme()),
             clock=lambda: self.now,
             ticks=self._made,
+            warm=False,
             **options,
         )
 

@@ -31,6 +31,12 @@ _HAS_C_COMMENTS = frozenset(
 )
 
 
+_LIKELY = (
+    *("python", "bash", "javascript", "typescript", "json", "html", "css", "sql", "c", "cpp", "java", "csharp", "go"),
+    *("rust", "yaml", "markdown", "diff", "toml", "php", "kotlin", "swift", "dockerfile", "ruby"),
+)
+
+
 class CodeStream:
     """Lines of one language; `text` and unknown ones stay plain."""
 
@@ -144,7 +150,7 @@ def _change(stack: list[str], change: Any) -> None:
                 stack.append(stack[-1] if state == "#push" else state)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=64)
 def lexer_of(language: str) -> Lexer | None:
     """The lexer of a language, by any of its names; None for plain text and unknown ones."""
     name = _MORE_NAMES.get(language, language)
@@ -155,6 +161,12 @@ def lexer_of(language: str) -> Lexer | None:
     except ClassNotFound:
         return None
     return lexer
+
+
+def warm_up() -> None:
+    """Load the lexers of languages that answers are likely to hold: the first use of one takes up to 70 ms."""
+    for language in _LIKELY:
+        CodeStream(language, Theme()).line("")
 
 
 def language_of(info: str) -> str:

@@ -9,6 +9,7 @@ from typing import Literal, TextIO
 
 from launcher.chat.printer import ANSWERS, QUESTION, timings_line
 from launcher.chat.screen.calls import call_lines, result_lines
+from launcher.chat.screen.code import warm_up
 from launcher.chat.screen.markdown import MarkdownStream
 from launcher.chat.screen.painter import Painter, Size, window_of
 from launcher.chat.screen.safe import Cleaner, terminal_encoding
@@ -54,10 +55,12 @@ class TerminalView:
         ask: Callable[[str], str] = input,
         clock: Callable[[], float] = time.monotonic,
         ticks: Callable[[Callable[[], None]], Ticks] = Ticker,
+        warm: bool = True,
     ) -> None:
         """Paint on `out`, a terminal that obeys escape sequences; `theme_of` tells whether it is one.
 
         `unfold_hint` ends the line of folded thoughts ("Ctrl-O shows it"); `count_tokens` gives it their number.
+        `warm`: load what colours code in a thread, while the model loads; else the first code of a language waits.
         """
         self.reasoning: ReasoningView = reasoning
         """May be changed between two turns."""
@@ -91,6 +94,8 @@ class TerminalView:
         self._new_turn = True
         self._ended: list[Timings] = []
         self._last_call: str | None = None
+        if warm:
+            threading.Thread(target=warm_up, name="lexers", daemon=True).start()
 
     @property
     def last_reasoning(self) -> str:
