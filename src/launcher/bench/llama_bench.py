@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -40,15 +40,14 @@ def find_llama_bench() -> Path:
 def command_of(program: Path, model: Path, params: LoadParams, test: BenchTest) -> tuple[str, ...]:
     """One repetition of one test. llama-bench knows one number of threads: a prompt gets that of batches."""
     threads = params.n_threads if test.n_prompt == 0 else params.n_threads_batch
-    if test.n_prompt and test.n_gen:
-        what = ("-p", "0", "-n", "0", "-pg", f"{test.n_prompt},{test.n_gen}")
-    else:
-        what = ("-p", str(test.n_prompt), "-n", str(test.n_gen))
+    both = test.n_prompt > 0 and test.n_gen > 0
     return (
         str(program),
         *bench_argv(replace(params, n_threads=threads), model),
         *(() if params.op_offload else ("-nopo", "1")),
-        *what,
+        *("-p", "0" if both else str(test.n_prompt)),
+        *("-n", "0" if both else str(test.n_gen)),
+        *(("-pg", f"{test.n_prompt},{test.n_gen}") if both else ()),
         *("-d", str(test.n_depth), "-r", "1", "-o", "json"),
     )
 
@@ -63,12 +62,14 @@ def parse_row(text: str, test: BenchTest) -> dict[str, Any]:
     try:
         (row,) = json.loads(text)
         wrong = [name for name, kind in LLAMA_BENCH_FIELDS.items() if not isinstance(row.get(name), kinds[kind])]
-        same = not wrong and BenchTest(n_prompt=row["n_prompt"], n_gen=row["n_gen"], n_depth=row["n_depth"]) == test
-        if not same or not row["samples_ns"]:
-            raise ValueError(wrong or "another test")
+        samples = [int(ns) for ns in row["samples_ns"]]
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise EngineError(f"llama-bench's answer cannot be read: {error}", hint="gpt-oss bench --debug") from error
-    return {name: row[name] for name in row if name in LLAMA_BENCH_FIELDS} | {"samples_ns": row["samples_ns"]}
+    if wrong:
+        raise EngineError(f"llama-bench's answer lacks {', '.join(wrong)}", hint="gpt-oss bench --debug")
+    if BenchTest(n_prompt=row["n_prompt"], n_gen=row["n_gen"], n_depth=row["n_depth"]) != test or len(samples) != 1:
+        raise EngineError("llama-bench measured something else", hint="gpt-oss bench --debug")
+    return {name: row[name] for name in LLAMA_BENCH_FIELDS} | {"samples_ns": samples}
 
 
 class LlamaBenchSession:
@@ -119,8 +120,3 @@ def _run(command: tuple[str, ...], out: IO[bytes], err: IO[bytes]) -> tuple[int,
 def _text(file: IO[bytes]) -> str:
     file.seek(0)
     return file.read().decode("utf-8", "replace")
-
-
-def known_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Of what an engine told, what is llama-bench's."""
-    return {name: value for name, value in fields.items() if name in LLAMA_BENCH_FIELDS}

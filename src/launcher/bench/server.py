@@ -1,0 +1,249 @@
+"""llama-server as a bench session: what a reader of its stream waits for, with one request and with several at a time.
+
+The server is started with the plan's arguments and as many slots as the most streams. Prompts are token ids, never
+reused from the cache but for the depth, and every answer is as long as was asked (`ignore_eos`).
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import random
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+from launcher.bench.embedded import how_ended
+from launcher.bench.memory import peak_rss_bytes
+from launcher.bench.session import Case, Sample
+from launcher.engines.params import server_argv
+from launcher.engines.programs import find_llama_server
+from launcher.errors import EngineError
+from launcher.planner.types import LoadParams
+
+STREAMS = (1, 2, 4)
+"""Requests at the same time."""
+_HOST = "127.0.0.1"
+_READY_S = 900.0
+"""60 GB from a slow disk take ten minutes; a server that died is noticed at once."""
+_STEP_S = 0.02
+_STOP_S = 5.0
+"""For a clean end; it holds no conversation that could be lost."""
+_SILENCE_S = 600.0
+"""Between two tokens, or before the first: a long prompt on a CPU takes minutes."""
+_SHOWN_LINES = 5
+_SEED = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stream:
+    """When the tokens of one answer came, in seconds from its request."""
+
+    arrivals_s: tuple[float, ...]
+    """One entry for each event, in order."""
+    n_tokens: tuple[int, ...]
+    """Tokens of each event: letters of several tokens come together."""
+
+    @property
+    def ttft_ms(self) -> float:
+        """Time to the first token."""
+        return self.arrivals_s[0] * 1e3
+
+    @property
+    def itl_ms(self) -> tuple[float, ...]:
+        """Time from one token to the next; tokens that came together share theirs."""
+        pairs = zip(self.arrivals_s, self.arrivals_s[1:], self.n_tokens[1:], strict=False)
+        return tuple((b - a) / n * 1e3 for a, b, n in pairs for _ in range(n))
+
+
+def server_params(params: LoadParams, cases: Sequence[Case]) -> LoadParams:
+    """The plan's parameters, with slots for the most streams and cells for the longest test in each."""
+    n_parallel = max(case.n_streams for case in cases)
+    # Each slot has its own part; llama.cpp rounds it up to 256 cells (llama_context.cpp, GGML_PAD).
+    cells = max(-(-(case.test.n_ctx + 1) // 256) * 256 for case in cases)
+    return replace(
+        params,
+        n_parallel=n_parallel,
+        kv_unified=False,
+        n_ctx=n_parallel * cells,
+        n_outputs_max=max(params.n_outputs_max, n_parallel),
+    )
+
+
+def read_events(lines: Iterator[bytes], clock: Any, start: float) -> Stream:
+    """The tokens of llama-server's stream of /completion.
+
+    Raises:
+        EngineError: it tells an error, ends early, or is no such stream.
+    """
+    arrivals, counts = [], []
+    for line in lines:
+        field, _, value = line.decode("utf-8", "replace").strip().partition(": ")
+        if field == "error":
+            raise EngineError(f"llama-server: {value[:200]}", hint="gpt-oss plan")
+        if field != "data":
+            continue
+        try:
+            event = json.loads(value)
+            tokens, stop = event.get("tokens", ()), event["stop"]
+        except (ValueError, KeyError, AttributeError) as error:
+            raise EngineError(f"llama-server's stream cannot be read: {value[:80]!r}", hint="gpt-oss plan") from error
+        if tokens and not stop:
+            arrivals.append(clock() - start)
+            counts.append(len(tokens))
+        if stop:
+            if not arrivals:
+                raise EngineError("llama-server answered without a token", hint="gpt-oss plan")
+            return Stream(arrivals_s=tuple(arrivals), n_tokens=tuple(counts))
+    raise EngineError("llama-server's stream ended early", hint="gpt-oss plan")
+
+
+class ServerSession:
+    """A running llama-server. Made by `open_server`."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: IO[bytes], port: int) -> None:
+        self._process = process
+        self._log = log
+        self._port = port
+        self._random = random.Random(_SEED)  # noqa: S311  # tokens, not secrets
+        self._n_vocab = 0
+        self._warm = False
+
+    def wait(self) -> None:
+        """Until it answers. Raises EngineError where it ends instead, or never answers."""
+        deadline = time.monotonic() + _READY_S
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise self._death()
+            with suppress(OSError, http.client.HTTPException):
+                if self._get("/health").get("status") == "ok":
+                    self._n_vocab = int(self._get("/v1/models")["data"][0]["meta"]["n_vocab"])
+                    return
+            time.sleep(_STEP_S)
+        raise EngineError(f"llama-server was not ready after {_READY_S:.0f} s", hint="gpt-oss plan")
+
+    def measure(self, case: Case) -> Sample:
+        """As many requests at the same time as the case says; the time is from the first to the end of the last."""
+        if not self._warm:
+            self._complete(self._tokens(case.test.n_prompt or 1), n_predict=2, slot=0, reuse=False)
+            self._warm = True
+        depths = [self._tokens(case.test.n_depth) for _ in range(case.n_streams)]
+        for slot, depth in enumerate(depths):
+            if depth:
+                self._complete(depth, n_predict=1, slot=slot, reuse=False)
+        prompts = [[*depth, *self._tokens(case.test.n_prompt)] for depth in depths]
+        gate = threading.Barrier(case.n_streams + 1)
+
+        def one(slot: int) -> Stream:
+            gate.wait()
+            return self._complete(prompts[slot], n_predict=case.test.n_gen, slot=slot, reuse=bool(depths[slot]))
+
+        with ThreadPoolExecutor(case.n_streams) as pool:
+            futures = [pool.submit(one, slot) for slot in range(case.n_streams)]
+            gate.wait()
+            start = time.perf_counter_ns()
+            try:
+                streams = [future.result() for future in futures]
+            except KeyboardInterrupt:
+                # The threads wait for answers that nobody wants any more; without a server there are none.
+                self._process.kill()
+                raise
+            ns = time.perf_counter_ns() - start
+        return Sample(
+            ns=ns,
+            peak_bytes=peak_rss_bytes(self._process.pid),
+            ttft_ms=tuple(stream.ttft_ms for stream in streams),
+            itl_ms=tuple(ms for stream in streams for ms in stream.itl_ms),
+        )
+
+    def _tokens(self, n: int) -> list[int]:
+        return [self._random.randrange(self._n_vocab) for _ in range(n)]
+
+    def _get(self, path: str) -> Any:
+        connection = http.client.HTTPConnection(_HOST, self._port, timeout=_SILENCE_S)
+        try:
+            connection.request("GET", path)
+            return json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+
+    def _complete(self, prompt: Sequence[int], *, n_predict: int, slot: int, reuse: bool) -> Stream:
+        body = {
+            "prompt": prompt,
+            "n_predict": n_predict,
+            "id_slot": slot,
+            "cache_prompt": reuse,
+            "ignore_eos": True,
+            "temperature": 0.0,
+            "stream": True,
+            "return_tokens": True,
+        }
+        connection = http.client.HTTPConnection(_HOST, self._port, timeout=_SILENCE_S)
+        try:
+            start = time.perf_counter()
+            connection.request("POST", "/completion", json.dumps(body), {"Content-Type": "application/json"})
+            reply = connection.getresponse()
+            if reply.status != http.client.OK:
+                raise EngineError(f"llama-server: {reply.read(300).decode('utf-8', 'replace')}", hint="gpt-oss plan")
+            return read_events(iter(reply.readline, b""), time.perf_counter, start)
+        except (OSError, http.client.HTTPException) as error:
+            if self._process.poll() is not None:
+                raise self._death() from error
+            raise EngineError(f"llama-server does not answer: {error}", hint="gpt-oss plan") from error
+        finally:
+            connection.close()
+
+    def _death(self) -> EngineError:
+        self._log.seek(0)
+        log = tuple(self._log.read().decode("utf-8", "replace").strip().splitlines())
+        return EngineError(
+            how_ended(self._process.returncode), log=log, details=log[-_SHOWN_LINES:], hint="gpt-oss plan"
+        )
+
+
+@contextmanager
+def open_server(
+    model: Path, params: LoadParams, *, program: Path | None = None, environ: Mapping[str, str] = os.environ
+) -> Iterator[ServerSession]:
+    """Start a llama-server on a port of loopback and wait for it; it ends with the block.
+
+    Raises:
+        EngineError: there is none, or it cannot load the model.
+    """
+    found = program or find_llama_server(None)
+    with socket.socket() as free:
+        free.bind((_HOST, 0))
+        port: int = free.getsockname()[1]
+    command = [*server_argv(params, model, program=str(found)), "--host", _HOST, "--port", str(port), "--offline"]
+    # llama.cpp's own settings would change the plan; as the child of a router it ends where its stdin does.
+    env = {name: value for name, value in environ.items() if not name.startswith("LLAMA_")}
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            env={**env, "LLAMA_SERVER_ROUTER_PORT": "0"},
+            start_new_session=True,  # Ctrl-C on the terminal is the launcher's
+        )
+        try:
+            session = ServerSession(process, log, port)
+            session.wait()
+            yield session
+        finally:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_STOP_S)
+            process.kill()
+            process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
