@@ -178,6 +178,13 @@ def test_other_ways_to_show_thoughts(mode: Any, shown: str) -> None:
     assert bench.view.last_reasoning == "Hm\nha."
 
 
+def test_hidden_thoughts_still_show_that_the_model_thinks() -> None:
+    bench = Bench(reasoning="hide", show_timings=False)
+    bench.show(thought("Hm"), step_s=1.0)
+    assert bench.show(thought("ha.")).endswith("thinking 1 s")
+    assert bench.show(said("Yes.")) == "Yes."
+
+
 def test_thoughts_are_those_of_the_last_turn() -> None:
     bench = Bench(show_timings=False)
     bench.show(thought("one"), end("tool_calls"), thought("two"), said("a"), end())

@@ -198,6 +198,8 @@ class TerminalView:
             self._thoughts.append(text)
         if self._section is not None:
             self._section.feed(text)
+        if isinstance(self._section, HiddenSection):
+            self._status, self._spins_since = "thinking", self._section_since
         self._paint_soon()
 
     def _show_call(self, call: ToolCall, title: str) -> None:
