@@ -277,6 +277,7 @@ def test_load_and_save() -> None:
     assert room.contents[0] == "old"
     assert room.talk.conversation_id == 7
     assert room.talk.sampling.reasoning_effort == "low"
+    assert room.history.about[7]["model"] == "gpt-oss-20b", "the model that answers in it now"
     assert room.said[-1].startswith("error: say /load ID or /load FILE")
 
 

@@ -36,6 +36,9 @@ class FakeHistory:
     def set_effort(self, conversation_id: int, effort: str | None) -> None:
         self.efforts[conversation_id] = effort
 
+    def set_model(self, conversation_id: int, **who: Any) -> None:
+        self.about.setdefault(conversation_id, {}).update(who)
+
     def set_system(self, conversation_id: int, text: str | None) -> None:
         rest = [message for message in self.kept[conversation_id] if message.role != "system"]
         self.kept[conversation_id] = ([Message(role="system", content=text)] if text else []) + rest

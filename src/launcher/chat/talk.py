@@ -54,6 +54,8 @@ class Talk:
     last_reasoning: str = ""
     while_answering: Callable[[], AbstractContextManager[None]] = nullcontext
     """Entered around each turn."""
+    _taken_up: bool = field(default=False, init=False)
+    """Another model may have answered in this conversation so far."""
 
     def question(self, text: str) -> FinishReason | None:
         """Ask; where that fails, what went wrong is said, and the conversation is as it was before. None: failed."""
@@ -91,6 +93,7 @@ class Talk:
         """Go on with another conversation."""
         self.conversation, self.conversation_id = conversation, conversation_id
         self.n_prompt, self.last_reasoning = 0, ""
+        self._taken_up = conversation_id is not None
         self.attached.clear()
         if conversation.reasoning_effort is not None:
             self.sampling = replace(self.sampling, reasoning_effort=conversation.reasoning_effort)
@@ -113,6 +116,9 @@ class Talk:
     def _keep(self) -> None:
         """Write down what stands in the conversation before the model begins."""
         if self.conversation_id is not None:
+            if self._taken_up:
+                self.history.set_model(self.conversation_id, model=self.model, file=self.file, engine=self.engine_name)
+                self._taken_up = False
             self.history.append(self.conversation_id, self.conversation.messages[-1])
             return
         self.conversation_id = self.history.begin(
