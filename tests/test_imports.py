@@ -29,7 +29,8 @@ PURE = (
     *("engines.grammar", "engines.runs"),
     *("chat.prompt.types", "chat.prompt.text", "chat.prompt.words", "chat.prompt.pastes", "chat.prompt.status"),
     *("history.types", "history.conversations", "history.words", "history.export", "history.page"),
-    *("tools.types", "tools.request", "tools.mcp_config", "tools.mcp_types"),
+    *("tools.types", "tools.request", "tools.mcp_config", "tools.mcp_types", "tools.mcp_text", "tools.text"),
+    *("tools.python_code", "tools.isolation", "tools.seatbelt", "tools.jail.job", "tools.jail.syscalls"),
     *("clients.types", "clients.known", "clients.configs", "clients.merge", "clients.snippets", "clients.launches"),
     "clients.yaml_comments",
     *("server.types", "server.command", "server.metrics", "server.service"),
@@ -71,6 +72,7 @@ MAY_USE: dict[str, frozenset[str]] = {
     "history": frozenset({"history", "chat", "paths"}),
     "server": frozenset({"server", "engines", "hardware", "paths", "planner"}),
     "clients": frozenset({"clients", "paths"}),
+    "bench": frozenset({"bench", "engines", "hardware", "paths"}),
     "flow": frozenset({"catalogue", "hardware", "planner", "store"}),
 }
 """Rooms that a room may import from. `cli` may use all; nobody may use `cli`."""
@@ -180,7 +182,7 @@ try:
 finally:
     print(*sorted(sys.modules), sep="\\n", file=sys.stderr)
 """
-HEAVY = frozenset({"llama_cpp", "huggingface_hub", "numpy", "httpx"})
+HEAVY = frozenset({"llama_cpp", "huggingface_hub", "numpy", "httpx", "mcp", "pydantic", "prompt_toolkit"})
 
 
 def loaded(sandbox: Sandbox, *words: str) -> set[str]:

@@ -204,7 +204,7 @@ class _Session:
 
 
 def _models() -> Sequence[str]:
-    """What `--model` takes, and what is on this disk."""
+    """What `--model` takes, whatever is on this disk."""
     return ("auto", "20b", "120b")
 
 

@@ -39,7 +39,7 @@ class Tool(Protocol):
 
     @property
     def name(self) -> str:
-        """What the model calls it: `python`, `mcp.server.tool` in Harmony's alphabet (`[A-Za-z0-9_-]`)."""
+        """What the model calls it, in Harmony's alphabet (`[A-Za-z0-9_-]`): `python`, `SERVER_tool`."""
         ...
 
     @property
