@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -102,7 +102,8 @@ def compare(a: Sequence[Row], b: Sequence[Row]) -> Comparison:
     def base(row: Row) -> tuple[Any, ...]:
         return (row.test, row.n_streams, row.engine if by_engine else None, row.model if by_model else None)
 
-    varied = tuple(name for name in _SETTINGS if any(_varies(side, base, name) for side in (a, b)))
+    both = [settings_that_vary(side, base) for side in (a, b)]
+    varied = tuple(name for name in _SETTINGS if any(name in found for found in both))
 
     def key(row: Row) -> tuple[Any, ...]:
         return (base(row), tuple(row.facts.get(name) for name in varied))
@@ -127,17 +128,21 @@ def verdict_of(ratio: Interval) -> Verdict:
     return "same" if ratio.low >= 1 - NOISY_CV and ratio.high <= 1 + NOISY_CV else "too noisy"
 
 
+def settings_that_vary(rows: Sequence[Row], base: Callable[[Row], Any]) -> tuple[str, ...]:
+    """Settings in which rows differ that have the same `base`."""
+    return tuple(name for name in _SETTINGS if _varies(rows, base, name))
+
+
 def _several(a: Sequence[Row], b: Sequence[Row], name: str) -> bool:
     return any(len({getattr(row, name) for row in side}) > 1 for side in (a, b))
 
 
-def _varies(side: Sequence[Row], base: Any, name: str) -> bool:
-    """Whether rows of one test differ in a setting within a side."""
+def _varies(side: Sequence[Row], base: Callable[[Row], Any], name: str) -> bool:
     found: dict[Any, Fact | None] = {}
     return any(found.setdefault(base(row), row.facts.get(name)) != row.facts.get(name) for row in side)
 
 
-def _grouped(side: Sequence[Row], key: Any) -> dict[Any, list[Row]]:
+def _grouped(side: Sequence[Row], key: Callable[[Row], Any]) -> dict[Any, list[Row]]:
     groups: dict[Any, list[Row]] = {}
     for row in side:
         groups.setdefault(key(row), []).append(row)
