@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -22,6 +23,8 @@ from launcher.planner.types import LoadParams
 
 _LOOK_S = 0.05
 """How often its memory is looked at: reading one line of /proc costs 50 microseconds."""
+_TOLD_S = 1.0
+"""Of a run that is over sooner, the last look may have been before the model was loaded."""
 _SHOWN_LINES = 5
 
 
@@ -105,13 +108,13 @@ def _run(command: tuple[str, ...], out: IO[bytes], err: IO[bytes]) -> tuple[int,
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True)
     except OSError as error:
         raise EngineError(f"{command[0]} cannot be started: {error.strerror or error}") from error
-    peak: int | None = None
+    start, peak = time.monotonic(), None
     try:
         while child.poll() is None:
             peak = max(peak or 0, peak_rss_bytes(child.pid) or 0) or None
             with suppress(subprocess.TimeoutExpired):
                 child.wait(_LOOK_S)
-        return child.returncode, peak
+        return child.returncode, peak if time.monotonic() - start > _TOLD_S else None
     finally:
         child.kill()
         child.wait()

@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,8 +30,6 @@ from launcher.engines.programs import find_llama_server
 from launcher.errors import EngineError
 from launcher.planner.types import LoadParams
 
-STREAMS = (1, 2, 4)
-"""Requests at the same time."""
 _HOST = "127.0.0.1"
 _READY_S = 900.0
 """60 GB from a slow disk take ten minutes; a server that died is noticed at once."""
@@ -63,20 +61,6 @@ class Stream:
         """Time from one token to the next; tokens that came together share theirs."""
         pairs = zip(self.arrivals_s, self.arrivals_s[1:], self.n_tokens[1:], strict=False)
         return tuple((b - a) / n * 1e3 for a, b, n in pairs for _ in range(n))
-
-
-def server_params(params: LoadParams, cases: Sequence[Case]) -> LoadParams:
-    """The plan's parameters, with slots for the most streams and cells for the longest test in each."""
-    n_parallel = max(case.n_streams for case in cases)
-    # Each slot has its own part; llama.cpp rounds it up to 256 cells (llama_context.cpp, GGML_PAD).
-    cells = max(-(-(case.test.n_ctx + 1) // 256) * 256 for case in cases)
-    return replace(
-        params,
-        n_parallel=n_parallel,
-        kv_unified=False,
-        n_ctx=n_parallel * cells,
-        n_outputs_max=max(params.n_outputs_max, n_parallel),
-    )
 
 
 def read_events(lines: Iterator[bytes], clock: Any, start: float) -> Stream:

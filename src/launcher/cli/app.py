@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from launcher.cli.bench import bench_app
 from launcher.cli.chat import chat
 from launcher.cli.config import config_app
 from launcher.cli.connect import connect
@@ -56,6 +57,7 @@ app.command()(stop)
 app.command()(top)
 app.command()(connect)
 app.command()(launch)
+app.add_typer(bench_app, name="bench")
 app.add_typer(history_app, name="history")
 app.add_typer(config_app, name="config")
 app.add_typer(service_app, name="service")

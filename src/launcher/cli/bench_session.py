@@ -1,0 +1,174 @@
+"""From flags to measured records: the plan, the engines in turn, what is kept and printed."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from launcher import __version__
+from launcher.bench.cases import bench_params, cases_of, engine_names, fit_together, fitting, numbers, server_params
+from launcher.bench.embedded import open_embedded
+from launcher.bench.formats import FORMATS, Format, render
+from launcher.bench.llama_bench import find_llama_bench, open_llama_bench
+from launcher.bench.records import Header, records_of, save_record
+from launcher.bench.run import Outcome, run
+from launcher.bench.server import open_server
+from launcher.bench.session import Case, OpenSession
+from launcher.bench.types import BenchRecord, EngineName
+from launcher.cli.bench_progress import showing_progress
+from launcher.cli.chat_engine import demo_settings, plan_name
+from launcher.cli.context import load_settings, plan_argv, prepare_plan
+from launcher.cli.download import fetch_model
+from launcher.cli.output import say
+from launcher.engines.programs import find_llama_server
+from launcher.errors import EngineError, ExitCode, UsageError
+from launcher.paths import folders
+from launcher.planner.report import plan_json
+
+if TYPE_CHECKING:
+    from launcher.flow import Prepared
+    from launcher.planner.types import Plan
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ask:
+    """What was typed beside the settings."""
+
+    n_prompt: str
+    n_gen: str
+    n_depth: str
+    repetitions: int
+    engines: str
+    streams: str
+    output: str | None
+    demo: bool
+    refresh: bool
+
+
+def run_bench(flags: Mapping[str, Any], ask: Ask) -> int:
+    """Plan, measure, keep and print. Gives the exit code: 130 where Ctrl-C cut it short, 6 where an engine failed.
+
+    Raises:
+        LauncherError: what cannot be measured at all.
+    """
+    form = _format(ask.output)
+    cases = cases_of(
+        engine_names(ask.engines),
+        n_prompt=numbers(ask.n_prompt, "-p"),
+        n_gen=numbers(ask.n_gen, "-n"),
+        n_depth=numbers(ask.n_depth, "-d"),
+        streams=numbers(ask.streams, "--streams", least=1),
+    )
+    settings = load_settings(flags)
+    if ask.demo:
+        settings = demo_settings(settings, flags)
+    # What the settings say of slots is for serving: a test is one sequence, and the server gets slots of its own.
+    prepared = prepare_plan(replace(settings, parallel=None, kv_unified=None), refresh=ask.refresh)
+    plan = prepared.plan
+    cases, left_out = fitting(cases, plan.load_params)
+    for case in left_out:
+        say(f"left out: {case.name} needs more context than the plan has ({plan.load_params.n_ctx})")
+    if form is None:
+        from launcher.cli.plan_view import headline
+
+        say(headline(plan))
+    path = fetch_model(plan.file, settings).first
+    outcome = _measure(cases, plan, path, ask.repetitions)
+    records = records_of(outcome, _header(prepared, path))
+    _keep(records)
+    _print(records, form)
+    return _told(outcome, n_records=len(records))
+
+
+def _format(name: str | None) -> Format | None:
+    found = next((form for form in FORMATS if form == name), None)
+    if name is not None and found is None:
+        raise UsageError(f"-o takes {', '.join(FORMATS)}, not {name!r}", hint="gpt-oss bench -o json")
+    return found
+
+
+def _measure(cases: Sequence[Case], plan: Plan, path: Path, repetitions: int) -> Outcome:
+    engines = openers(cases, plan, path)
+    with showing_progress() as tell:
+        return run(
+            cases,
+            engines,
+            repetitions=repetitions,
+            together=fit_together(plan.memory, len(engines)),
+            tell=tell,
+        )
+
+
+def openers(cases: Sequence[Case], plan: Plan, path: Path) -> dict[EngineName, OpenSession]:
+    """How each engine that has a case is opened; programs are looked for now, not after an hour.
+
+    Raises:
+        EngineError: a program is not there.
+    """
+    params = bench_params(plan.load_params)
+    names = {case.engine for case in cases}
+    found: dict[EngineName, OpenSession] = {}
+    if "embedded" in names:
+        found["embedded"] = partial(open_embedded, path, params)
+    if "llama-bench" in names:
+        found["llama-bench"] = partial(open_llama_bench, path, params, program=find_llama_bench())
+    if "server" in names:
+        served = server_params(plan.load_params, [case for case in cases if case.engine == "server"])
+        found["server"] = partial(open_server, path, served, program=find_llama_server(None))
+    return found
+
+
+def _header(prepared: Prepared, path: Path) -> Header:
+    plan = prepared.plan
+    return Header(
+        run_id=secrets.token_hex(6),
+        launcher_version=__version__,
+        model=plan_name(plan),
+        model_path=path,
+        model_type=f"{plan.spec.arch} {plan.file.quant}",
+        model_size=prepared.weights.total_bytes,
+        model_n_params=prepared.weights.n_params,
+        load_params=bench_params(plan.load_params),
+        hardware=prepared.hardware,
+        plan=plan_json(plan, plan_argv(plan)),
+        throughput=plan.throughput,
+        memory=plan.memory,
+    )
+
+
+def _keep(records: Sequence[BenchRecord]) -> None:
+    state = folders().state
+    try:
+        for record in records:
+            save_record(state, record)
+    except OSError as error:
+        # What was measured is printed all the same.
+        say(f"the history in {state} cannot be written: {error.strerror or error}")
+
+
+def _print(records: Sequence[BenchRecord], form: Format | None) -> None:
+    if form is not None:
+        sys.stdout.write(render(records, form))
+    elif records:
+        from launcher.cli.bench_view import print_records
+
+        print_records(records)
+
+
+def _told(outcome: Outcome, *, n_records: int) -> int:
+    for failure in outcome.failures:
+        say(f"failed: {failure.case.name}: {failure.message}")
+        for line in failure.details:
+            say(f"  {line}")
+    if outcome.interrupted:
+        say("stopped: what was measured until then is kept")
+        return ExitCode.INTERRUPTED
+    if outcome.failures and not n_records:
+        first = outcome.failures[0]
+        raise EngineError(f"nothing could be measured: {first.message}", hint="gpt-oss hardware")
+    return ExitCode.ENGINE if outcome.failures else ExitCode.DONE

@@ -1,0 +1,126 @@
+"""Bench records for a person: speeds with their spread, the planner's prediction beside them, streams of a server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from launcher.bench.stats import MIN_SAMPLES, NOISY_CV, coefficient_of_variation, is_noisy, median, paired_ratio
+from launcher.bench.types import BenchRecord
+from launcher.cli.output import report_console
+from launcher.planner.types import HOST
+from launcher.units import format_bytes
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+NOISY_MARK = "~"
+
+
+def print_records(records: Sequence[BenchRecord], *, console: Console | None = None) -> None:
+    """Print what was measured on stdout: a table of one sequence, one of streams, and what to know of both."""
+    console = console or report_console()
+    plain = [record for record in records if record.latency is None]
+    served = [record for record in records if record.latency is not None]
+    if plain:
+        console.print(speed_table(plain))
+    if served:
+        console.print(stream_table(served))
+    for line in notes(records):
+        console.print(line, soft_wrap=True)
+
+
+def _table(*names: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for i, name in enumerate(names):
+        table.add_column(name, justify="left" if i < 2 else "right", no_wrap=True)
+    return table
+
+
+def speed_table(records: Sequence[BenchRecord]) -> Table:
+    """Tokens per second of one sequence."""
+    table = _table("test", "engine", "tok/s", "± sd", "", "median", "planned", "off by")
+    for record in records:
+        middle = median(record.samples_ts)
+        table.add_row(
+            record.test.name,
+            record.engine,
+            speed(record.avg_ts),
+            speed(record.stddev_ts) if len(record.samples_ts) > 1 else "",
+            NOISY_MARK if is_noisy(record.samples_ts) else "",
+            speed(middle),
+            "" if record.predicted_ts is None else speed(record.predicted_ts),
+            "" if record.predicted_ts is None else f"{record.predicted_ts / middle - 1:+.0%}",
+        )
+    return table
+
+
+def stream_table(records: Sequence[BenchRecord]) -> Table:
+    """What readers of a server's streams wait for."""
+    table = _table("test", "streams", "first ms", "next p50", "p90", "p99", "out tok/s", "all tok/s", "")
+    for record in records:
+        if record.latency is None:
+            continue
+        wait = record.latency
+        table.add_row(
+            record.test.name,
+            str(record.n_streams),
+            f"{wait.ttft_ms:.1f}",
+            *(f"{ms:.2f}" for ms in (wait.itl_p50_ms, wait.itl_p90_ms, wait.itl_p99_ms)),
+            speed(wait.output_ts),
+            speed(record.avg_ts),
+            NOISY_MARK if is_noisy(record.samples_ts) else "",
+        )
+    return table
+
+
+def speed(ts: float) -> str:
+    """Three digits, and no more than a machine repeats: `7.93`, `61.2`, `1543`."""
+    return f"{ts:.2f}" if ts < 10 else f"{ts:.1f}" if ts < 100 else f"{ts:.0f}"
+
+
+def notes(records: Sequence[BenchRecord]) -> list[str]:
+    """What the tables leave open."""
+    lines = [*_yardstick(records), *_memory(records)]
+    noisy = [record for record in records if is_noisy(record.samples_ts)]
+    if noisy:
+        worst = max(coefficient_of_variation(record.samples_ts) or 0.0 for record in noisy)
+        lines.append(
+            f"{NOISY_MARK} spread past {NOISY_CV:.0%} of the mean, {worst:.0%} at worst: something else ran beside it. "
+            "Trust the median, or measure again."
+        )
+    basis = next((record.predicted_basis for record in records if record.predicted_basis), None)
+    if basis:
+        lines.append(f"planned by: {basis}")
+    return lines
+
+
+def _yardstick(records: Sequence[BenchRecord]) -> list[str]:
+    """The embedded engine beside llama-bench, pair by pair."""
+    lines = []
+    for ours in (record for record in records if record.engine == "embedded"):
+        theirs = next((r for r in records if r.engine == "llama-bench" and r.test == ours.test), None)
+        n = 0 if theirs is None else min(len(theirs.samples_ts), len(ours.samples_ts))
+        if theirs is None or n == 0:
+            continue
+        ratio = paired_ratio(theirs.samples_ts[:n], ours.samples_ts[:n])
+        between = "" if ratio.low is None or ratio.high is None else f" ({ratio.low:.3f} to {ratio.high:.3f})"
+        few = "" if n >= MIN_SAMPLES else f", of {n} pairs: too few to tell"
+        lines.append(f"embedded / llama-bench, {ours.test.name}: {ratio.ratio:.3f}{between}{few}")
+    return lines
+
+
+def _memory(records: Sequence[BenchRecord]) -> list[str]:
+    """The most that an engine was resident with, beside the plan."""
+    lines = []
+    for engine in dict.fromkeys(record.engine for record in records):
+        rows = [row for record in records if record.engine == engine for row in record.memory if row.device == HOST]
+        peaks = [row.peak_bytes for row in rows if row.peak_bytes is not None]
+        if peaks:
+            planned = format_bytes(rows[0].planned_bytes)
+            lines.append(f"peak RAM, {engine}: {format_bytes(max(peaks))}, planned {planned} with the whole context")
+    return lines
