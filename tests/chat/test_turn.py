@@ -150,6 +150,15 @@ def test_commentary_is_the_answer_where_there_is_no_other() -> None:
     assert done.conversation.messages[-1].content == "Looking."
 
 
+def test_the_model_is_told_of_the_schema_and_the_conversation_is_not() -> None:
+    engine = FakeEngine()
+    asked = Conversation().with_system("Be brief.").with_user("one")
+    done = run_turn(engine, asked, Sampling(json_schema='{"type": "object"}'), FakeView())
+    told = engine.asked[0][0][0].content
+    assert told == 'Be brief.\n\n# Response Formats\n\n## answer\n\n{"type": "object"}'
+    assert done.conversation.messages[0].content == "Be brief."
+
+
 def test_a_stream_without_an_end_is_an_error() -> None:
     with pytest.raises(EngineError, match="no end"):
         turn([[TextDelta(channel="final", text="Ye")]], None, FakeView())

@@ -90,7 +90,7 @@ def run_turn(
     n_calls = 0
     while True:
         functions = tools.functions if n_calls < tools.limits.max_calls else []
-        fitted = fitted_to(engine, conversation, sampling, functions)
+        fitted = fitted_to(engine, told_format(conversation, sampling.json_schema), sampling, functions)
         if fitted.notice and not timings:
             view.show(NoteDelta(text=fitted.notice))
         answer, end = _answer(engine, fitted.messages, sampling, view, functions)
@@ -117,6 +117,18 @@ def run_turn(
         if reason == "cancelled" or not functions:
             break
     return Turn(conversation=conversation, finish_reason=reason, timings=tuple(timings), fitted=fitted)
+
+
+def told_format(conversation: Conversation, json_schema: str | None) -> Conversation:
+    """The conversation with the schema of the answer in its instructions, where Harmony has a section for it.
+
+    An engine that holds the answer to a schema does not tell the model of it, which then writes against the grain.
+    """
+    if json_schema is None:
+        return conversation
+    system = next((m.content for m in conversation.messages if m.role in ("system", "developer")), "")
+    section = f"# Response Formats\n\n## answer\n\n{json_schema.strip()}"
+    return conversation.with_system(f"{system}\n\n{section}".strip())
 
 
 def fitted_to(
