@@ -13,7 +13,7 @@ _LEFT, _RIGHT, _TOP, _AXIS = 70, 24, 46, 52
 _LEGEND_ROW = 20
 _GAP = 24
 _CAP = 4
-_CHAR = 7.2
+_CHAR = 8.0
 """Width of a letter at the legend's size, on the safe side."""
 _N_Y_TICKS = 6
 _MARKS = ("circle", "square", "triangle", "diamond", "cross")
@@ -95,7 +95,8 @@ def _chart(chart: Chart) -> str:
     out.append(
         f'<text class="soft" x="{middle:g}" y="{bottom + 38}" text-anchor="middle">{_text(chart.x_label)}</text>'
     )
-    out += [_series(series, i, scale) for i, series in enumerate(chart.series)]
+    out += [_line(series, i, scale) for i, series in enumerate(chart.series)]
+    out += [_marks(series, i, scale) for i, series in enumerate(chart.series)]
     for row, entries in enumerate(_legend_rows(chart)):
         y = bottom + _AXIS + _LEGEND_ROW * row + 8
         out += [_legend(chart.series[i].label, i, x, y) for i, x in entries]
@@ -118,20 +119,28 @@ class _Scale:
         return _TOP + _PLOT_HEIGHT * (1 - max(0.0, value) / self._top)
 
 
-def _series(series: Series, i: int, scale: _Scale) -> str:
+def _line(series: Series, i: int, scale: _Scale) -> str:
+    """A line and its error bars."""
     places = [(scale.x(point.x), scale.y(point.mean)) for point in series.points]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     colour, dash = i % _N_COLOURS, _DASHES[i // _N_COLOURS % len(_DASHES)]
     dashed = f' stroke-dasharray="{dash}"' if dash else ""
     out = [f'<polyline class="line s{colour}" points="{line}"{dashed}/>'] if len(places) > 1 else []
-    for point, (x, y) in zip(series.points, places, strict=True):
+    for point, (x, _) in zip(series.points, places, strict=True):
         if point.stddev > 0:
             low, high = scale.y(point.mean - point.stddev), scale.y(point.mean + point.stddev)
             caps = "".join(f"M{x - _CAP:.1f} {end:.1f}h{2 * _CAP}" for end in (low, high))
             out.append(f'<path class="bar s{colour}" d="M{x:.1f} {low:.1f}V{high:.1f}{caps}"/>')
-        told = _text(f"{series.label}: {_spoken(point)}")
-        out.append(f"<g><title>{told}</title>{_mark(i, x, y)}</g>")
     return "\n".join(out)
+
+
+def _marks(series: Series, i: int, scale: _Scale) -> str:
+    """The measured places, over all lines; each tells its numbers where a mouse rests on it."""
+    return "\n".join(
+        f"<g><title>{_text(f'{series.label}: {_spoken(point)}')}</title>"
+        f"{_mark(i, scale.x(point.x), scale.y(point.mean))}</g>"
+        for point in series.points
+    )
 
 
 def _mark(i: int, x: float, y: float) -> str:

@@ -22,14 +22,14 @@ _SURE_NAME = 5
 """Letters from which a name is taken out of the middle of a word as well: a shorter one is part of many words."""
 _WORD = re.compile(r"[\w.+-]{1,40}")
 _FORMS = {
-    "build_commit": re.compile(r"[0-9a-f]{7,40}|unknown"),
+    "build_commit": re.compile(r"[0-9a-f]{7,12}|[0-9a-f]{40}|unknown"),
     "backends": re.compile(r"[\w+-]+(, ?[\w+-]+)*"),
     "cpu_mask": re.compile(r"0x[0-9a-fA-F]{1,128}"),
     "type_k": _WORD,
     "type_v": _WORD,
     "split_mode": _WORD,
     "devices": re.compile(r"\w+([/,]\w+)*"),
-    "tensor_split": re.compile(r"[\d./,]*"),
+    "tensor_split": re.compile(r"\d+\.\d+([/,]\d+\.\d+)*"),
     "tensor_buft_overrides": re.compile(r"none|[\w.\\|()\[\]*+?^$-]+=\w+(;[\w.\\|()\[\]*+?^$-]+=\w+)*"),
     "load_mode": _WORD,
     "lazy_mode": _WORD,
@@ -60,11 +60,12 @@ _PLAN: dict[str, Any] = {
     "tier": None,
     "fits": None,
     "load_params": dict.fromkeys(field.name for field in dataclasses.fields(LoadParams)),
-    "memory": dict.fromkeys(field.name for field in dataclasses.fields(DeviceMemory)),
+    "model": dict.fromkeys(("id", "quant", "total_bytes", "dense_bpw")),
+    "memory": dict.fromkeys(("device", *(field.name for field in dataclasses.fields(DeviceMemory)), "total_bytes")),
     "throughput": dict.fromkeys(field.name for field in dataclasses.fields(Throughput)),
     "hardware": {"os": None, "cpu": _CPU, "memory": {"total_bytes": None}, "devices": _DEVICE},
 }
-"""Of a plan: no file, no candidates, no notes."""
+"""Of `planner.report.plan_json`: no path, no candidates, no notes, no command."""
 
 
 def without_private(records: Sequence[BenchRecord], names: Sequence[str]) -> list[dict[str, Any]]:
