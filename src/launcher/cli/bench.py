@@ -7,6 +7,10 @@ from typing import Annotated
 import typer
 
 from launcher.cli import options
+from launcher.cli.bench_compare import compare
+from launcher.cli.bench_history import history
+from launcher.cli.bench_plot import plot
+from launcher.cli.bench_share import share
 
 bench_app = typer.Typer(help="Measure how fast a model runs here.", invoke_without_command=True)
 
@@ -89,3 +93,9 @@ def bench(
         refresh=refresh,
     )
     raise typer.Exit(run_bench(ctx.params, ask))
+
+
+bench_app.command()(compare)
+bench_app.command()(history)
+bench_app.command()(plot)
+bench_app.command()(share)

@@ -1,0 +1,123 @@
+"""Two benches side by side, for a person and as JSON."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Any, TextIO
+
+from launcher.bench.compare import Compared, Comparison, Verdict
+from launcher.bench.stats import MIN_SAMPLES, NOISY_CV
+from launcher.cli.bench_sources import Source
+from launcher.cli.columns import BOLD, DIM, Cell, Column, is_styled, styled, table, terminal_width
+from launcher.cli.output import one_line, say
+from launcher.errors import ExitCode
+from launcher.records import to_jsonable
+
+_STYLES: dict[Verdict, str] = {
+    "faster": "\x1b[32m",
+    "slower": "\x1b[31m",
+    "same": "",
+    "too noisy": "\x1b[33m",
+    "too few": "\x1b[33m",
+}
+_N_ALONE = 5
+
+
+def as_json(a: Source, b: Source, found: Comparison) -> dict[str, Any]:
+    """All of it, with `name` of each row as the table has it."""
+    sides = {side: {"source": source.name, "started_at": source.started_at} for side, source in (("a", a), ("b", b))}
+    rows = [{"name": row.name, **to_jsonable(row)} for row in found.rows]
+    return {**sides, **to_jsonable(found), "rows": rows}
+
+
+def print_comparison(a: Source, b: Source, found: Comparison, stream: TextIO) -> None:
+    """What differs besides, the table, and what it does not tell."""
+    width, colours = terminal_width(stream), is_styled(stream)
+    for label, source in (("A", a), ("B", b)):
+        head = f"{label}  {one_line(source.name)}" + (f"  {source.started_at}" if source.started_at else "")
+        stream.write(styled(BOLD, head, on=colours) + "\n")
+    lines = [*_wrapped(_differences(found), width), "", *table(*_table(found.rows), width, colours=colours), ""]
+    lines += [styled(DIM, line, on=colours) for line in _wrapped(_notes(found), width)]
+    stream.writelines(line + "\n" for line in lines)
+
+
+def exit_code(found: Comparison, fail_if_slower: float | None) -> ExitCode:
+    """1 where a test of B is slower than allowed; says which, and what could not be judged."""
+    if fail_if_slower is None:
+        return ExitCode.DONE
+    if found.undecided:
+        say(f"not judged, too noisy or too few samples: {', '.join(row.name for row in found.undecided)}")
+    slower = found.slower_than(fail_if_slower)
+    for row in slower:
+        say(f"slower by {1 - row.ratio.ratio:.1%}, and {fail_if_slower:g} % is allowed: {row.name} ({row.engine})")
+    return ExitCode.FAULT if slower else ExitCode.DONE
+
+
+def _differences(found: Comparison) -> Iterator[str]:
+    for item in found.differences:
+        a, b = ("several values" if side is None else one_line(str(side)) or "none" for side in (item.a, item.b))
+        yield f"{item.kind} differs: {item.field} {a} -> {b}"
+
+
+def _table(rows: Sequence[Compared]) -> tuple[list[Column], list[list[Cell]]]:
+    several = [len({getattr(row, name) for row in rows}) > 1 for name in ("engine", "model")]
+    columns = [
+        Column(name="test", shrink_to=16),
+        *([Column(name="engine")] if several[0] else []),
+        *([Column(name="model", shrink_to=12, drop=5)] if several[1] else []),
+        Column(name="A tok/s", right=True, drop=4),
+        Column(name="B tok/s", right=True, drop=3),
+        Column(name="B/A", right=True),
+        Column(name="interval", right=True, drop=2),
+        Column(name="verdict"),
+    ]
+    return columns, [_cells(row, several) for row in rows]
+
+
+def _cells(row: Compared, several: Sequence[bool]) -> list[Cell]:
+    ratio = row.ratio
+    between = "-" if ratio.low is None or ratio.high is None else f"{ratio.low:.3f} to {ratio.high:.3f}"
+    return [
+        Cell(text=row.name),
+        *([Cell(text=row.engine)] if several[0] else []),
+        *([Cell(text=row.model)] if several[1] else []),
+        Cell(text=_speed(row.a_ts, noisy=row.noisy_a)),
+        Cell(text=_speed(row.b_ts, noisy=row.noisy_b)),
+        Cell(text=f"{ratio.ratio:.3f}"),
+        Cell(text=between),
+        Cell(text=row.verdict, style=_STYLES[row.verdict]),
+    ]
+
+
+def _speed(ts: float, *, noisy: bool | None) -> str:
+    return ("~" if noisy else "") + (f"{ts:.2f}" if ts < 100 else f"{ts:.1f}" if ts < 1000 else f"{ts:.0f}")
+
+
+def _notes(found: Comparison) -> Iterator[str]:
+    methods = {row.ratio.method for row in found.rows}
+    verdicts = {row.verdict for row in found.rows}
+    yield "Speeds are medians. B/A above 1: B is faster."
+    if "pairs" in methods:
+        sure = {row.ratio.confidence for row in found.rows if row.ratio.method == "pairs" and row.ratio.confidence}
+        told = f", {' and '.join(f'{value:.1%}' for value in sorted(filter(None, sure)))} sure" if sure else ""
+        yield f"Intervals of pairs that were measured in turn: exact{told}."
+    if "bootstrap" in methods:
+        yield "Intervals of separate runs: bootstrap of the medians, 95 %. They hold what changed in between, too."
+    if any(row.noisy_a or row.noisy_b for row in found.rows):
+        yield f"~ samples spread past {NOISY_CV:.0%} of their mean."
+    if "same" in verdicts:
+        yield f"same: a difference of {NOISY_CV:.0%} would have shown."
+    if "too noisy" in verdicts:
+        yield f"too noisy: no difference is shown, and one of {NOISY_CV:.0%} would not have been."
+    if "too few" in verdicts:
+        yield f"too few: fewer than {MIN_SAMPLES} samples show nothing; measure with -r {MIN_SAMPLES} or more."
+    for side, names in (("A", found.only_a), ("B", found.only_b)):
+        if names:
+            more = f" and {len(names) - _N_ALONE} more" if len(names) > _N_ALONE else ""
+            yield one_line(f"only in {side}: {', '.join(names[:_N_ALONE])}{more}")
+
+
+def _wrapped(lines: Iterator[str], width: int | None) -> Iterator[str]:
+    for line in lines:
+        yield from [line] if width is None else textwrap.wrap(line, max(20, width), subsequent_indent="  ")
