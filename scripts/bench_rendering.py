@@ -10,14 +10,16 @@ promises less than 5 % of a core, and no token later than 50 ms. Prints one JSON
 from __future__ import annotations
 
 import argparse
+import bisect
 import io
 import json
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from launcher.chat.screen.code import warm_up
+from launcher.chat.screen.spans import Line
 from launcher.chat.screen.terminal import TerminalView
 from launcher.chat.screen.theme import Theme
 from launcher.engines.types import TextDelta
@@ -85,60 +87,65 @@ def pieces_of(kind: str, n_tokens: int) -> list[str]:
 
 
 class Sink(io.StringIO):
-    """Memory in place of a terminal, which knows when each painting ended."""
+    """Memory in place of a terminal."""
 
     def __init__(self) -> None:
         super().__init__()
         self.n_bytes = 0
-        self.n_paintings = 0
-        self.flushed = 0.0
 
     def write(self, text: str) -> int:
         """Count, and forget."""
         self.n_bytes += len(text.encode())
         return len(text)
 
-    def flush(self) -> None:
-        """The painting is done."""
-        self.n_paintings += 1
-        self.flushed = time.perf_counter()
+
+class Watched:
+    """A view that knows when each painting ended; one that changes nothing writes nothing, but shows all there is."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.sink = Sink()
+        self.view = TerminalView(self.sink, size=lambda: size, theme=Theme(), show_timings=False, warm=False)
+        self.paintings: list[float] = []
+        painter = self.view._painter  # noqa: SLF001  # nothing else needs to know of paintings
+        paint = painter.paint
+
+        def watched(final: Sequence[Line], tail: Sequence[Line]) -> None:
+            paint(final, tail)
+            self.paintings.append(time.perf_counter())
+
+        painter.paint = watched  # type: ignore[method-assign]
+
+    def delays_s(self, shown: list[float]) -> list[float]:
+        """From each token to the end of the next painting."""
+        return [self.paintings[bisect.bisect(self.paintings, since)] - since for since in shown]
 
 
 def measure(kind: str, n_tokens: int, size: tuple[int, int], rate: float | None) -> dict[str, Any]:
     """Stream one answer; `rate` None: as fast as it goes."""
-    sink = Sink()
-    view = TerminalView(sink, size=lambda: size, theme=Theme(), show_timings=False, warm=False)
+    watched = Watched(size)
     pieces = pieces_of(kind, n_tokens)
-    waiting: list[float] = []
-    late: list[float] = []
-    shown_at = sink.flushed
-    began, cpu = time.perf_counter(), time.process_time()
+    shown: list[float] = []
     parts: list[float] = []
+    began, cpu = time.perf_counter(), time.process_time()
     for n, piece in enumerate(_paced(pieces, rate)):
-        before = time.perf_counter()
-        waiting.append(before)
-        view.show(TextDelta(channel="final", text=piece))
-        if sink.flushed != shown_at:
-            shown_at = sink.flushed
-            late += [shown_at - since for since in waiting if since < shown_at]
-            waiting = [since for since in waiting if since >= shown_at]
+        shown.append(time.perf_counter())
+        watched.view.show(TextDelta(channel="final", text=piece))
         if rate is None and (n + 1) % (n_tokens // 10) == 0:
             parts.append(time.process_time() - cpu)
-    view.close()
-    late += [time.perf_counter() - since for since in waiting[-1:]]
+    watched.view.close()
     cpu_s, wall_s = time.process_time() - cpu, time.perf_counter() - began
     result: dict[str, Any] = {
         "answer": kind,
         "columns": size[0],
         "n_tokens": n_tokens,
         "cpu_ms_per_token": round(cpu_s / n_tokens * 1e3, 4),
-        "bytes_per_token": round(sink.n_bytes / n_tokens, 1),
-        "paintings": sink.n_paintings,
+        "bytes_per_token": round(watched.sink.n_bytes / n_tokens, 1),
+        "paintings": len(watched.paintings),
     }
     if rate is None:
         tenths = [b - a for a, b in zip([0.0, *parts], parts, strict=False)]
         return result | {"cpu_s": round(cpu_s, 3), "last_tenth_to_first": round(tenths[-1] / tenths[0], 2)}
-    late.sort()
+    late = sorted(watched.delays_s(shown))
     return result | {
         "cpu_share": round(cpu_s / wall_s, 4),
         "delay_ms_median": round(late[len(late) // 2] * 1e3, 2),

@@ -1,4 +1,4 @@
-"""The view of a conversation on a terminal: everything in order on one stream, painted at most 33 times a second."""
+"""The view of a conversation on a terminal: everything in order on one stream, painted at most 28 times a second."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from launcher.tools.types import Tool
 
 ReasoningView = Literal["full", "fold", "hide"]
 
-INTERVAL_S = 0.03
+INTERVAL_S = 0.035
 """Between two paintings: with the time that one takes, no token waits for 50 ms."""
 _SPIN_S = 0.25
 
