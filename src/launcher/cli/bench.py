@@ -12,7 +12,7 @@ from launcher.cli.bench_history import history
 from launcher.cli.bench_plot import plot
 from launcher.cli.bench_share import share
 
-bench_app = typer.Typer(help="Measure how fast a model runs here.", invoke_without_command=True)
+bench_app = typer.Typer(invoke_without_command=True)
 
 _WHAT = "What to measure"
 

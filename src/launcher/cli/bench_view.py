@@ -28,7 +28,7 @@ def print_records(records: Sequence[BenchRecord], *, console: Console | None = N
     if served:
         console.print(stream_table(served))
     for line in notes(records):
-        console.print(line, soft_wrap=True)
+        console.print(line)
 
 
 def _table(*names: str) -> Table:
