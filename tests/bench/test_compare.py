@@ -209,6 +209,11 @@ def test_a_folder_is_no_difference_and_what_one_side_does_not_tell_neither() -> 
     assert compare([real], [ours]).differences == ()
 
 
+def test_a_build_that_does_not_know_itself_is_no_difference() -> None:
+    assert compare([row()], [row(build_number=0, build_commit="unknown")]).differences == ()
+    assert [item.field for item in compare([row()], [row(build_number=7)]).differences] == ["build_number"]
+
+
 def test_settings_tell_rows_of_one_test_apart() -> None:
     a = [row(n_threads=1), row(scaled(1.5), n_threads=2)]
     b = [row(scaled(1.5), n_threads=2), row(n_threads=1), row(n_threads=8)]

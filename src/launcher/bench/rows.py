@@ -115,8 +115,15 @@ def row_of(item: Any, where: str = "the record") -> Row:
         samples_ts=_samples(item, test, where),
         run_id=run_id if isinstance(run_id, str) else None,
         test_time=test_time if isinstance(test_time, str) else None,
-        facts={name: item[name] for name in FACTS if isinstance(item.get(name), Fact)},
+        facts={
+            name: item[name] for name in FACTS if isinstance(item.get(name), Fact) and not _untold(name, item[name])
+        },
     )
+
+
+def _untold(name: str, value: Fact) -> bool:
+    """llama.cpp's way to say that a build does not know its own number or commit."""
+    return (name == "build_number" and value == 0) or (name == "build_commit" and value == "unknown")
 
 
 def file_name(path: str) -> str:

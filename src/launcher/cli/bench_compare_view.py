@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TextIO
 
 from launcher.bench.compare import Compared, Comparison, Verdict
@@ -22,6 +22,8 @@ _STYLES: dict[Verdict, str] = {
     "too few": "\x1b[33m",
 }
 _N_ALONE = 5
+_MANY = 10
+"""Tests from which chance alone makes half a difference: one in twenty."""
 
 
 def as_json(a: Source, b: Source, found: Comparison) -> dict[str, Any]:
@@ -34,9 +36,8 @@ def as_json(a: Source, b: Source, found: Comparison) -> dict[str, Any]:
 def print_comparison(a: Source, b: Source, found: Comparison, stream: TextIO) -> None:
     """What differs besides, the table, and what it does not tell."""
     width, colours = terminal_width(stream), is_styled(stream)
-    for label, source in (("A", a), ("B", b)):
-        head = f"{label}  {one_line(source.name)}" + (f"  {source.started_at}" if source.started_at else "")
-        stream.write(styled(BOLD, head, on=colours) + "\n")
+    heads = (f"{label}  {_about(source)}" for label, source in (("A", a), ("B", b)))
+    stream.writelines(styled(BOLD, line, on=colours) + "\n" for line in _wrapped(heads, width))
     lines = [*_wrapped(_differences(found), width), "", *table(*_table(found.rows), width, colours=colours), ""]
     lines += [styled(DIM, line, on=colours) for line in _wrapped(_notes(found), width)]
     stream.writelines(line + "\n" for line in lines)
@@ -52,6 +53,11 @@ def exit_code(found: Comparison, fail_if_slower: float | None) -> ExitCode:
     for row in slower:
         say(f"slower by {1 - row.ratio.ratio:.1%}, and {fail_if_slower:g} % is allowed: {row.name} ({row.engine})")
     return ExitCode.FAULT if slower else ExitCode.DONE
+
+
+def _about(source: Source) -> str:
+    when = "" if source.started_at is None else f"  {source.started_at[:16].replace('T', ' ')}"
+    return one_line(source.name + when)
 
 
 def _differences(found: Comparison) -> Iterator[str]:
@@ -101,9 +107,11 @@ def _notes(found: Comparison) -> Iterator[str]:
     if "pairs" in methods:
         sure = {row.ratio.confidence for row in found.rows if row.ratio.method == "pairs" and row.ratio.confidence}
         told = f", {' and '.join(f'{value:.1%}' for value in sorted(filter(None, sure)))} sure" if sure else ""
-        yield f"Intervals of pairs that were measured in turn: exact{told}."
+        yield f"Tests that one run measured in turn: B/A is the median of the pairs' ratios, its interval exact{told}."
     if "bootstrap" in methods:
         yield "Intervals of separate runs: bootstrap of the medians, 95 %. They hold what changed in between, too."
+    if len(found.rows) >= _MANY:
+        yield f"Of {len(found.rows)} tests that are alike about {len(found.rows) / 20:.1f} are told apart by chance."
     if any(row.noisy_a or row.noisy_b for row in found.rows):
         yield f"~ samples spread past {NOISY_CV:.0%} of their mean."
     if "same" in verdicts:
@@ -118,6 +126,6 @@ def _notes(found: Comparison) -> Iterator[str]:
             yield one_line(f"only in {side}: {', '.join(names[:_N_ALONE])}{more}")
 
 
-def _wrapped(lines: Iterator[str], width: int | None) -> Iterator[str]:
+def _wrapped(lines: Iterable[str], width: int | None) -> Iterator[str]:
     for line in lines:
         yield from [line] if width is None else textwrap.wrap(line, max(20, width), subsequent_indent="  ")
