@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.cli.sandbox import Done, Sandbox, free_port
-from tests.cli.terminal import CTRL_D, Terminal, terminal
+from tests.cli.terminal import CTRL_C, CTRL_D, Terminal, terminal
 from tests.cli.test_chat_terminal import MODEL, READY, ask, chat
+from tests.server.waiting import wait_for
 
 ANSWER = "Hello! What shall we talk about?\n"
 GIVEN = ("chat", "--model", MODEL, "--ctx-size", 4096, "--temp", 0)
@@ -56,6 +57,11 @@ def messages(sandbox: Sandbox, which: object = "last") -> list[str]:
         (("-a", "nowhere.txt"), 2, "there is no file nowhere.txt"),
         (("-f", "binary"), 2, "binary cannot be sent to the model: it is binary (a NUL byte at 6)"),
         (("--resume", "999"), 2, "there is no conversation '999' in the history"),
+        (
+            ("--no-history", "--resume", "1"),
+            2,
+            "--resume goes on with a conversation of the history, which is off here",
+        ),
         (("--tools", "pyton"), 2, "--tools pyton: no tool is called 'pyton'; did you mean 'python'?"),
         (("--tools", "mcp:other"), 2, "no MCP server is called 'other' (it has dead, silent)"),
         (("--engine", "server"), 2, "no server that runs here serves this"),
@@ -135,6 +141,11 @@ def test_commands_that_fail_leave_the_conversation(sandbox: Sandbox) -> None:
         command(screen, "/attach nowhere", "there is no file nowhere")
         command(screen, "/tools pyton", "did you mean 'python'")
         command(screen, "/tools mcp:dead", "ended before it answered")
+        screen.line("/tools mcp:silent")
+        log = sandbox.root / "state" / "logs" / "mcp-silent.log"
+        wait_for(log.exists, "the server has not started")
+        screen.type(CTRL_C)
+        screen.wait_for("stopped: the tools are what they were")
         command(screen, "/attach note.txt", "go along with the next question")
         command(screen, "/model nothere", "unknown model 'nothere'(.|\n)*Going on with chat-gpt-oss")
         ask(screen, "Hello", "What shall we talk about")
@@ -189,6 +200,15 @@ def test_a_conversation_goes_on_with_its_model(sandbox: Sandbox) -> None:
     named = sandbox.run(*GIVEN, "--resume", "1", "Hello")
     assert LOADED in named.err, "what a flag names goes first"
     assert json.loads(sandbox.run("history", "show", "1", "--json").out)["about"]["model"] == "chat-gpt-oss"
+
+
+def test_one_question_on_a_terminal_speaks_of_no_key(sandbox: Sandbox) -> None:
+    words = map(str, (*GIVEN, "Hello"))
+    with terminal(*words, env=sandbox.env, cwd=sandbox.root) as screen:
+        assert screen.end() == 0
+        assert "What shall we talk about?" in screen.text
+        assert "· --reasoning shows it" in screen.text
+        assert "Ctrl-O" not in screen.text, "nobody reads keys when it has ended"
 
 
 def test_a_conversation_whose_model_is_gone(sandbox: Sandbox) -> None:

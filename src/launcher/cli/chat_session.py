@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -73,7 +74,7 @@ def run_chat(flags: Mapping[str, Any], ask: Ask) -> int:
         from launcher.cli.chat_tools import opened_tools
 
         # What can be wrong with these is told before gigabytes are loaded.
-        saved = saved_of(history, ask.resume)
+        saved = saved_of(settings, history, ask.resume)
         settings = resumed_settings(settings, saved, ask)
         with (
             opened_tools(settings.tools, settings) as tools,
@@ -182,13 +183,20 @@ def new_talk(
     )
 
 
-def saved_of(history: History, text: str | None) -> SavedConversation | None:
+def saved_of(settings: Settings, history: History, text: str | None) -> SavedConversation | None:
     """The conversation to go on with; None where a new one begins.
 
     Raises:
         LauncherError: there is none of that name, or it cannot be read.
     """
-    return None if text is None else history.load(history.resolve(text))
+    if text is None:
+        return None
+    if not settings.history:
+        raise UsageError(
+            "--resume goes on with a conversation of the history, which is off here",
+            hint=f"gpt-oss chat --history --resume {shlex.quote(text)}",
+        )
+    return history.load(history.resolve(text))
 
 
 def resumed_settings(settings: Settings, saved: SavedConversation | None, ask: Ask) -> Settings:

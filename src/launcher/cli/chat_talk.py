@@ -64,7 +64,7 @@ class _Session:
 
     def run(self, sampling: Sampling, attached: Sequence[str]) -> int:
         """Open one engine after another, as the person asks for them."""
-        saved = saved_of(self._history, self._ask.resume)
+        saved = saved_of(self._settings, self._history, self._ask.resume)
         self._settings = resumed_settings(self._settings, saved, self._ask)
         with self._tools:
             tools = self._tools.enter_context(opened_tools(self._settings.tools, self._settings))
@@ -172,7 +172,10 @@ class _Session:
 
     def _open_tools(self, words: str) -> Tools:
         opened = ExitStack()
-        tools = opened.enter_context(opened_tools(words or None, self._settings))
+        try:
+            tools = opened.enter_context(opened_tools(words or None, self._settings))
+        except KeyboardInterrupt:  # a server that takes its time to start
+            raise UsageError("stopped: the tools are what they were") from None
         self._tools.close()
         self._tools.push(opened)
         return tools

@@ -30,7 +30,8 @@ def _size() -> tuple[int, int]:
 
 
 def open_view(settings: Settings, count_tokens: Callable[[str], int] | None = None) -> ChatView:
-    """The view for this terminal, or for a pipe. `count_tokens` tells how long thoughts were."""
+    """The view for this terminal, or for a pipe. `count_tokens`, of a conversation, tells how long thoughts were."""
+    conversation = count_tokens is not None
     if sys.stdout.isatty() and os.environ.get("TERM", "").lower() not in ("", "dumb", "unknown"):
         from launcher.chat.screen.safe import terminal_encoding
         from launcher.chat.screen.terminal import TerminalView
@@ -48,7 +49,7 @@ def open_view(settings: Settings, count_tokens: Callable[[str], int] | None = No
             size=_size,
             theme=theme,
             reasoning=shown,
-            unfold_hint="Ctrl-O shows it" if sys.stdin.isatty() else "",
+            unfold_hint="Ctrl-O shows it" if conversation else "--reasoning shows it",
             count_tokens=count_tokens,
             ask=ask_aloud,
         )
