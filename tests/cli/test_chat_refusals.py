@@ -130,6 +130,21 @@ def test_an_mcp_server_that_never_answers(sandbox: Sandbox) -> None:
     answered_without(sandbox.run(*GIVEN, "--tools", "mcp:silent", "Hello"), "silent")
 
 
+@pytest.mark.slow
+def test_ctrl_c_while_tools_change_leaves_nothing_that_hangs(sandbox: Sandbox) -> None:
+    """The old tools were being closed, and the new ones belonged to nobody: the end waited for their dead thread."""
+    with chat(sandbox) as screen:
+        command(screen, "/tools mcp:dead", "ended before it answered")
+        mark = screen.mark()
+        screen.line("/tools mcp:silent")
+        while b"did not answer" not in screen.raw:
+            screen.pump(0.001)
+        screen.type(CTRL_C)
+        screen.wait_for(READY, after=mark + len(">>> "))
+        screen.type(CTRL_D)
+        assert screen.end() == 0
+
+
 def test_commands_that_fail_leave_the_conversation(sandbox: Sandbox) -> None:
     with chat(sandbox) as screen:
         ask(screen, "Hello", "What shall we talk about")

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -158,11 +158,11 @@ class _Session:
             tools=tuple(tool.title for tool in talk.tools.tools),
         )
 
-    def _count_tokens(self, text: str) -> int:
-        """Tokens of a text by itself: two prompts that differ in nothing else."""
+    def _count_tokens(self, text: str) -> int | None:
+        """Tokens of a text by itself: two prompts that differ in nothing else. A server is busy with its answer then."""
         talk = self._talk
-        if talk is None:
-            return 0
+        if talk is None or talk.engine_name != "embedded":
+            return None
         plain = Conversation().with_user("").messages
         whole = Conversation().with_user(text).messages
         return talk.engine.count_tokens(whole, talk.sampling) - talk.engine.count_tokens(plain, talk.sampling)
@@ -176,8 +176,10 @@ class _Session:
             tools = opened.enter_context(opened_tools(words or None, self._settings))
         except KeyboardInterrupt:  # a server that takes its time to start
             raise UsageError("stopped: the tools are what they were") from None
-        self._tools.close()
-        self._tools.push(opened)
+        before = self._tools.pop_all()
+        self._tools.push(opened)  # before anything that Ctrl-C may end: what nobody closes is left running
+        with suppress(KeyboardInterrupt):
+            before.close()
         return tools
 
     def _load(self, text: str) -> Loaded:
