@@ -26,7 +26,12 @@ class FakeEngine:
     cancelled: bool = False
 
     def count_tokens(
-        self, messages: Sequence[Message], sampling: Sampling, *, tools: Sequence[dict[str, Any]] = ()
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        *,
+        tools: Sequence[dict[str, Any]] = (),
+        exact: bool = False,
     ) -> int:
         return sum(len(message.content.split()) for message in messages) + len(tools)
 

@@ -55,7 +55,7 @@ def context_text(
     messages = conversation.messages
 
     def count(part: Conversation, *, tools: bool = True) -> int:
-        return engine.count_tokens(part.messages, sampling, tools=functions if tools else ())
+        return engine.count_tokens(part.messages, sampling, tools=functions if tools else (), exact=True)
 
     instructions = Conversation(messages=tuple(m for m in messages if m.role in ("system", "developer")))
     asked = conversation.without_last_turn() != conversation
@@ -69,7 +69,10 @@ def context_text(
     whole = engine.n_ctx or max(1, n_all)
     lines = [f"{name:<13}{n:>9,}  {'█' * round(_BAR * n / whole)}".rstrip() for name, n in rows if n or name == "free"]
     size = f"{engine.n_ctx:,}" if engine.n_ctx is not None else "?"
-    return "\n".join([*lines, f"{'context':<13}{size:>9}"])
+    unknown = (
+        ["(this server does not count tokens: these are the most that they can be)"] if engine.n_ctx is None else []
+    )
+    return "\n".join([*lines, f"{'context':<13}{size:>9}", *unknown])
 
 
 def file_names(text: str) -> list[str]:

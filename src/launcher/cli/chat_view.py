@@ -29,7 +29,7 @@ def _size() -> tuple[int, int]:
     return columns, rows
 
 
-def open_view(settings: Settings, count_tokens: Callable[[str], int] | None = None) -> ChatView:
+def open_view(settings: Settings, count_tokens: Callable[[str], int | None] | None = None) -> ChatView:
     """The view for this terminal, or for a pipe. `count_tokens`, of a conversation, tells how long thoughts were."""
     conversation = count_tokens is not None
     if sys.stdout.isatty() and os.environ.get("TERM", "").lower() not in ("", "dumb", "unknown"):

@@ -92,7 +92,12 @@ class EmbeddedEngine:
         return [token for piece in pieces for token in self._tokenize(piece)]
 
     def count_tokens(
-        self, messages: Sequence[Message], sampling: Sampling, *, tools: Sequence[dict[str, Any]] = ()
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        *,
+        tools: Sequence[dict[str, Any]] = (),
+        exact: bool = False,  # noqa: ARG002  # it always is
     ) -> int:
         """How many they are."""
         return len(self.prompt_tokens(messages, sampling, tools))

@@ -70,19 +70,24 @@ class ServerEngine:
         self._interrupt.set()
 
     def count_tokens(
-        self, messages: Sequence[Message], sampling: Sampling, *, tools: Sequence[dict[str, Any]] = ()
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        *,
+        tools: Sequence[dict[str, Any]] = (),
+        exact: bool = False,
     ) -> int:
         """Tokens of the prompt: exact, or an upper bound.
 
-        It is a bound where that is at most half of `n_ctx`, so that nobody has to be asked, and where the server cannot
-        count: it is none of llama-server's, or refuses. Then it may be several times the truth.
+        It is a bound where that is at most half of `n_ctx` and nobody asks for more, so that no request is made, and
+        where the server cannot count: it is none of llama-server's, or refuses. Then it may be several times the truth.
 
         Raises:
             LauncherError: the server cannot be reached.
         """
         bound = most_tokens(messages, tools)
         n_ctx = self.n_ctx
-        if n_ctx is None or bound <= n_ctx // 2:
+        if n_ctx is None or (bound <= n_ctx // 2 and not exact):
             return bound
         self._interrupt.clear()
         root = self._wire.site.root_path

@@ -130,9 +130,17 @@ class Engine(Protocol):
         ...
 
     def count_tokens(
-        self, messages: Sequence[Message], sampling: Sampling, *, tools: Sequence[dict[str, Any]] = ()
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        *,
+        tools: Sequence[dict[str, Any]] = (),
+        exact: bool = False,
     ) -> int:
-        """Tokens of the prompt that these messages make; an upper bound where they cannot be counted."""
+        """Tokens of the prompt that these messages make; an upper bound where they cannot be counted.
+
+        Unless `exact` is asked for, a bound that is far below the context will do, and costs nothing.
+        """
         ...
 
     def chat(

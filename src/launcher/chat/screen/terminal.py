@@ -51,7 +51,7 @@ class TerminalView:
         reasoning: ReasoningView = "fold",
         show_timings: bool = True,
         unfold_hint: str = "",
-        count_tokens: Callable[[str], int] | None = None,
+        count_tokens: Callable[[str], int | None] | None = None,
         ask: Callable[[str], str] = input,
         clock: Callable[[], float] = time.monotonic,
         ticks: Callable[[Callable[[], None]], Ticks] = Ticker,
@@ -264,8 +264,9 @@ class TerminalView:
     def _summary(self) -> str:
         dot = f" {self._theme.dot} "
         facts = [f"{self._theme.arrow} thought for {self._clock() - self._section_since:.1f} s"]
-        if self._count_tokens is not None:
-            facts.append(f"{self._count_tokens(self.last_reasoning)} tokens")
+        n_tokens = self._count_tokens(self.last_reasoning) if self._count_tokens is not None else None
+        if n_tokens is not None:
+            facts.append(f"{n_tokens} tokens")
         if self._unfold_hint:
             facts.append(self._unfold_hint)
         return cut(dot.join(facts), self._columns(), self._theme.ellipsis)
