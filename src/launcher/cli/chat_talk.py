@@ -159,7 +159,7 @@ class _Session:
         )
 
     def _count_tokens(self, text: str) -> int | None:
-        """Tokens of a text by itself: two prompts that differ in nothing else. A server is busy with its answer then."""
+        """Tokens of a text by itself: two prompts that differ in nothing else. A server is busy answering then."""
         talk = self._talk
         if talk is None or talk.engine_name != "embedded":
             return None
