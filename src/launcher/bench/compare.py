@@ -76,7 +76,7 @@ class Comparison:
     differences: tuple[Difference, ...]
     rows: tuple[Compared, ...]
     only_a: tuple[str, ...]
-    """Tests without a partner, named with engine and model."""
+    """Tests without a partner, named with what tells them from others: engine, model, settings."""
     only_b: tuple[str, ...]
 
     def slower_than(self, percent: float) -> tuple[Compared, ...]:
@@ -108,14 +108,19 @@ def compare(a: Sequence[Row], b: Sequence[Row]) -> Comparison:
     def key(row: Row) -> tuple[Any, ...]:
         return (base(row), tuple(row.facts.get(name) for name in varied))
 
+    def title(row: Row) -> str:
+        apart = [row.engine] * by_engine + [row.model] * by_model
+        apart += [f"{name} {row.facts[name]}" for name in varied if name in row.facts]
+        return row.name + (f" ({', '.join(apart)})" if apart else "")
+
     groups_a, groups_b = _grouped(a, key), _grouped(b, key)
     shared = [found for found in groups_a if found in groups_b]
     rows = tuple(_compared(groups_a[found], groups_b[found], varied) for found in shared)
     return Comparison(
         differences=_differences([(groups_a[found][0], groups_b[found][0]) for found in shared], varied),
         rows=rows,
-        only_a=tuple(_title(found[0]) for at, found in groups_a.items() if at not in groups_b),
-        only_b=tuple(_title(found[0]) for at, found in groups_b.items() if at not in groups_a),
+        only_a=tuple(title(found[0]) for at, found in groups_a.items() if at not in groups_b),
+        only_b=tuple(title(found[0]) for at, found in groups_b.items() if at not in groups_a),
     )
 
 
@@ -193,7 +198,3 @@ def _value(row: Row, name: str) -> Fact | None:
     if name == "model_filename":
         return row.model
     return row.engine if name == "engine" else row.facts.get(name)
-
-
-def _title(row: Row) -> str:
-    return f"{row.name} ({row.engine}, {row.model})"

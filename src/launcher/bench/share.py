@@ -25,7 +25,7 @@ _FACTS = (
 _STYLE = """
 :root { color-scheme: light dark; --text: #1c1e21; --page: #ffffff; --soft: #5f6670; --line: #d9dce1; }
 @media (prefers-color-scheme: dark) { :root { --text: #e4e6ea; --page: #16181c; --soft: #a7aeb8; --line: #363b43; } }
-body { margin: 0 auto; padding: 2rem 1rem 4rem; max-width: 56rem; background: var(--page); color: var(--text);
+body { margin: 0 auto; padding: 2rem 1rem 4rem; max-width: 64rem; background: var(--page); color: var(--text);
   font: 1rem/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; } .soft { color: var(--soft); }
 .wide { overflow-x: auto; } table { border-collapse: collapse; }

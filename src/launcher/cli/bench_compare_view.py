@@ -56,21 +56,31 @@ def exit_code(found: Comparison, fail_if_slower: float | None) -> ExitCode:
 
 
 def _about(source: Source) -> str:
-    when = "" if source.started_at is None else f"  {source.started_at[:16].replace('T', ' ')}"
-    return one_line(source.name + when)
+    """The source, when it was measured, and of what it is all."""
+    alone = [{getattr(row, name) for row in source.rows} for name in ("model", "engine")]
+    parts = [source.name, *([source.started_at[:16].replace("T", " ")] if source.started_at else [])]
+    return one_line("  ".join([*parts, *(values.pop() for values in alone if len(values) == 1)]))
 
 
 def _differences(found: Comparison) -> Iterator[str]:
-    for item in found.differences:
-        a, b = ("several values" if side is None else one_line(str(side)) or "none" for side in (item.a, item.b))
-        yield f"{item.kind} differs: {item.field} {a} -> {b}"
+    """One line for each kind."""
+    for kind in dict.fromkeys(item.kind for item in found.differences):
+        items = [item for item in found.differences if item.kind == kind]
+        texts = (f"{item.field} {_value(item.a)} -> {_value(item.b)}" for item in items)
+        yield f"{kind} {'differ' if kind == 'settings' else 'differs'}: {', '.join(texts)}"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    return "(several)" if value is None else one_line(str(value)) or "none"
 
 
 def _table(rows: Sequence[Compared]) -> tuple[list[Column], list[list[Cell]]]:
     several = [len({getattr(row, name) for row in rows}) > 1 for name in ("engine", "model")]
     columns = [
-        Column(name="test", shrink_to=16),
-        *([Column(name="engine")] if several[0] else []),
+        Column(name="test", shrink_to=14),
+        *([Column(name="engine", shrink_to=6)] if several[0] else []),
         *([Column(name="model", shrink_to=12, drop=5)] if several[1] else []),
         Column(name="A tok/s", right=True, drop=4),
         Column(name="B tok/s", right=True, drop=3),
@@ -128,4 +138,8 @@ def _notes(found: Comparison) -> Iterator[str]:
 
 def _wrapped(lines: Iterable[str], width: int | None) -> Iterator[str]:
     for line in lines:
-        yield from [line] if width is None else textwrap.wrap(line, max(20, width), subsequent_indent="  ")
+        yield from (
+            [line]
+            if width is None
+            else textwrap.wrap(line, max(20, width), subsequent_indent="  ", break_on_hyphens=False)
+        )

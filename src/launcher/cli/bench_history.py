@@ -44,6 +44,7 @@ def history(
     elif runs:
         print_runs(runs)
         if len(found.runs) > len(runs):
-            say(f"{len(found.runs) - len(runs)} older runs are kept; --limit {len(found.runs)} shows them")
+            n_older = len(found.runs) - len(runs)
+            say(f"{n_older} older {'run is' if n_older == 1 else 'runs are'} kept; --limit {len(found.runs)} shows all")
     else:
         say("no bench has been kept yet; gpt-oss bench measures one")

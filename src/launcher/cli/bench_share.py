@@ -46,4 +46,5 @@ def share(
         typer.echo(text, nl=False)
         return
     save_text(output, text)
-    say(f"wrote {output}: {len(records)} tests of {len(found)} runs; read it before you give it away")
+    what = f"{len(records)} {'test' if len(records) == 1 else 'tests'}"
+    say(f"wrote {output} with {what}; read it before you give it away")

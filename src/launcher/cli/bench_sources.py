@@ -90,7 +90,7 @@ def _content(path: Path) -> bytes:
 
 
 def _parsed(data: bytes, name: str) -> Sequence[Row]:
-    hint = "gpt-oss bench --json"
+    hint = "gpt-oss bench compare --help"
     try:
         return rows_of_text(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
