@@ -35,9 +35,7 @@ def engine_names(text: str) -> tuple[EngineName, ...]:
     found = tuple(engine for word in words for engine in ENGINES if engine == word)
     if len(found) != len(words):
         wrong = next(word for word in words if word not in ENGINES)
-        raise UsageError(
-            f"--engine takes {', '.join(ENGINES)}, not {wrong!r}", hint="gpt-oss bench --engine embedded,llama-bench"
-        )
+        raise UsageError(f"--engine takes {', '.join(ENGINES)}, not {wrong!r}", hint="gpt-oss bench --help")
     return found
 
 
@@ -74,7 +72,7 @@ def cases_of(
     served = [Case(engine="server", test=test, n_streams=n) for test in asked for n in streams if "server" in engines]
     if not in_turn and not served:
         both = " of the server, which needs -p and -n above 1" if "server" in engines else ""
-        raise UsageError(f"nothing is left to measure{both}", hint="gpt-oss bench -p 512 -n 128")
+        raise UsageError(f"nothing is left to measure{both}", hint="gpt-oss bench --help")
     return (*in_turn, *served)
 
 

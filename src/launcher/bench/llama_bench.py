@@ -36,7 +36,7 @@ def find_llama_bench() -> Path:
     """
     program = engine_program("llama-bench")
     if program is None:
-        raise EngineError("this engine was built without llama-bench", hint="gpt-oss bench --engine embedded")
+        raise EngineError("this engine was built without llama-bench", hint="gpt-oss hardware")
     return program
 
 
@@ -67,11 +67,11 @@ def parse_row(text: str, test: BenchTest) -> dict[str, Any]:
         wrong = [name for name, kind in LLAMA_BENCH_FIELDS.items() if not isinstance(row.get(name), kinds[kind])]
         samples = [int(ns) for ns in row["samples_ns"]]
     except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise EngineError(f"llama-bench's answer cannot be read: {error}", hint="gpt-oss bench --debug") from error
+        raise EngineError(f"llama-bench's answer cannot be read: {error}", hint="gpt-oss hardware") from error
     if wrong:
-        raise EngineError(f"llama-bench's answer lacks {', '.join(wrong)}", hint="gpt-oss bench --debug")
+        raise EngineError(f"llama-bench's answer lacks {', '.join(wrong)}", hint="gpt-oss hardware")
     if BenchTest(n_prompt=row["n_prompt"], n_gen=row["n_gen"], n_depth=row["n_depth"]) != test or len(samples) != 1:
-        raise EngineError("llama-bench measured something else", hint="gpt-oss bench --debug")
+        raise EngineError("llama-bench measured something else", hint="gpt-oss hardware")
     return {name: row[name] for name in LLAMA_BENCH_FIELDS} | {"samples_ns": samples}
 
 

@@ -224,10 +224,10 @@ def open_server(
             session.wait()
             yield session
         finally:
+            if process.stdin is not None:
+                process.stdin.close()  # its thread that reads there would keep it from leaving
             process.terminate()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_STOP_S)
             process.kill()
             process.wait()
-            if process.stdin is not None:
-                process.stdin.close()

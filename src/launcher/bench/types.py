@@ -113,8 +113,8 @@ class BenchResult:
         samples_ts = tuple(1e9 * test.n_tokens / ns for ns in samples_ns)
         avg_ns = sum(samples_ns) // n if n else 0
         avg_ts = sum(samples_ts) / n if n else 0.0
-        # About the mean: llama-bench's difference of squares runs over its 64 bits from samples of four seconds on.
-        ns_squares = sum((ns - avg_ns) ** 2 for ns in samples_ns)
+        # llama-bench's whole numbers, but without its 64 bits, which run over from samples of four seconds on.
+        ns_variance = sum(ns * ns for ns in samples_ns) // (n - 1) - avg_ns * avg_ns * n // (n - 1) if n > 1 else 0
         ts_squares = sum((ts - avg_ts) ** 2 for ts in samples_ts)
         return cls(
             engine=engine,
@@ -122,7 +122,7 @@ class BenchResult:
             samples_ns=tuple(samples_ns),
             samples_ts=samples_ts,
             avg_ns=avg_ns,
-            stddev_ns=int(math.sqrt(ns_squares / (n - 1))) if n > 1 else 0,
+            stddev_ns=math.isqrt(ns_variance),
             avg_ts=avg_ts,
             stddev_ts=math.sqrt(ts_squares / (n - 1)) if n > 1 else 0.0,
         )

@@ -88,7 +88,7 @@ def run_bench(flags: Mapping[str, Any], ask: Ask) -> int:
 def _format(name: str | None) -> Format | None:
     found = next((form for form in FORMATS if form == name), None)
     if name is not None and found is None:
-        raise UsageError(f"-o takes {', '.join(FORMATS)}, not {name!r}", hint="gpt-oss bench -o json")
+        raise UsageError(f"-o takes {', '.join(FORMATS)}, not {name!r}", hint="gpt-oss bench --help")
     return found
 
 

@@ -1,0 +1,72 @@
+"""llama-server as a session, and its stream of tokens read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from launcher.bench.cases import server_params
+from launcher.bench.server import Stream, open_server, read_events
+from launcher.bench.session import Case
+from launcher.bench.types import BenchTest
+from launcher.demo import demo_model_path
+from launcher.engines.programs import engine_program
+from launcher.errors import EngineError
+from tests.engines.demo import load_params
+
+
+def read(*lines: str, times: tuple[float, ...] = ()) -> Stream:
+    clock = iter(times)
+    return read_events((f"{line}\n".encode() for line in lines), lambda: next(clock), 10.0)
+
+
+def token(*tokens: int, stop: bool = False) -> str:
+    return f'data: {{"tokens": {list(tokens)}, "content": "x", "stop": {str(stop).lower()}}}'
+
+
+def test_waits_between_tokens() -> None:
+    stream = read(token(1), "", token(2), "", token(3, 4), "", token(stop=True), times=(10.5, 10.6, 10.8))
+    assert stream.ttft_ms == pytest.approx(500.0)
+    assert stream.itl_ms == pytest.approx((100.0, 100.0, 100.0)), "tokens that come together share the wait"
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        (('error: {"message": "no slot"}',), "no slot"),
+        (("data: {",), "cannot be read"),
+        (('data: {"tokens": [1]}',), "cannot be read"),
+        ((token(1),), "ended early"),
+        ((token(stop=True),), "without a token"),
+        ((), "ended early"),
+    ],
+)
+def test_a_stream_that_breaks_is_told(lines: tuple[str, ...], told: str) -> None:
+    with pytest.raises(EngineError, match=told):
+        read(*lines, times=(11.0,))
+
+
+@pytest.mark.skipif(engine_program("llama-server") is None, reason="the engine was built without tools")
+def test_one_stream_and_two_on_the_real_server() -> None:
+    test = BenchTest(n_prompt=32, n_gen=8, n_depth=64)
+    cases = [Case(engine="server", test=test, n_streams=n) for n in (1, 2)]
+    with open_server(demo_model_path(), server_params(load_params(), cases)) as session:
+        for case in cases:
+            sample = session.measure(case)
+            assert len(sample.ttft_ms) == case.n_streams
+            assert len(sample.itl_ms) == case.n_streams * (test.n_gen - 1)
+            assert max(sample.ttft_ms) * 1e6 <= sample.ns
+    assert session._process.returncode is not None, "it ends with the block"
+
+
+def test_a_server_that_dies_while_it_loads(tmp_path: Path) -> None:
+    program = tmp_path / "llama-server"
+    program.write_text("#!/bin/sh\necho 'no such device' >&2; exit 1\n")
+    program.chmod(0o755)
+    with (
+        pytest.raises(EngineError, match="ended with status 1") as caught,
+        open_server(demo_model_path(), load_params(), program=program),
+    ):
+        pass
+    assert caught.value.details == ("no such device",)

@@ -1,0 +1,102 @@
+"""`gpt-oss bench` as it is typed: tables, formats, the history, Ctrl-C, and what cannot be measured."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import pytest
+
+from launcher.bench.types import LLAMA_BENCH_FIELDS, BenchRecord
+from launcher.records import from_jsonable
+from tests.cli.sandbox import Sandbox
+
+SMALL = ("bench", "--demo", "-p", "16", "-n", "4", "-r", "2")
+
+
+def kept(sandbox: Sandbox) -> list[BenchRecord]:
+    lines = (sandbox.root / "state" / "bench.jsonl").read_text().splitlines()
+    return [from_jsonable(BenchRecord, json.loads(line)) for line in lines]
+
+
+def test_json_has_llama_benchs_fields_and_ours(sandbox: Sandbox) -> None:
+    done = sandbox.run(*SMALL, "--engine", "embedded,llama-bench", "--json")
+    assert done.code == 0, done
+    rows = json.loads(done.out)
+    assert [(row["engine"], row["n_prompt"], row["n_gen"]) for row in rows] == [
+        *(("embedded", 16, 0), ("llama-bench", 16, 0), ("embedded", 0, 4), ("llama-bench", 0, 4)),
+    ]
+    for row in rows:
+        assert list(row)[: len(LLAMA_BENCH_FIELDS)] == list(LLAMA_BENCH_FIELDS)
+        assert len(row["samples_ns"]) == 2
+        assert row["plan"]["fits"] is True
+        assert row["predicted_ts"] > 0
+        assert row["schema"] == 1
+    settings = [name for name in LLAMA_BENCH_FIELDS if name.startswith(("n_b", "n_u", "type", "n_g", "flash", "dev"))]
+    settings += ["load_mode", "repack", "split_mode", "no_kv_offload", "n_threads", "tensor_split", "poll", "backends"]
+    ours, theirs = rows[2], rows[3]
+    assert {name: ours[name] for name in settings} == {name: theirs[name] for name in settings}
+    assert "\x1b" not in done.out + done.err
+
+
+def test_a_table_for_a_person_and_a_history_for_the_owner(sandbox: Sandbox) -> None:
+    done = sandbox.run(*SMALL)
+    assert done.code == 0, done
+    head, _, *rows = done.out.splitlines()
+    assert head.split()[:3] == ["test", "engine", "tok/s"]
+    assert [row.split()[:2] for row in rows[:2]] == [["pp16", "embedded"], ["tg4", "embedded"]]
+    assert "round 2, 2 of 4 done, about" in done.err
+    first = kept(sandbox)
+    assert [record.test.name for record in first] == ["pp16", "tg4"]
+    assert len({record.run_id for record in first}) == 1
+    assert (sandbox.root / "state" / "bench.jsonl").stat().st_mode & 0o777 == 0o600
+    assert sandbox.run(*SMALL, "-n", "0", "-o", "csv").code == 0
+    assert [record.run_id == first[0].run_id for record in kept(sandbox)] == [True, True, False]
+
+
+def test_streams_of_a_server(sandbox: Sandbox) -> None:
+    done = sandbox.run(*SMALL, "--engine", "server", "--streams", "1,2,999")
+    assert done.code == 0, done
+    assert "left out: server pp16+tg4, 999 streams" in done.err
+    assert [(record.n_streams, record.latency is not None) for record in kept(sandbox)] == [(1, True), (2, True)]
+    assert done.out.splitlines()[0].split()[:2] == ["test", "streams"]
+
+
+def test_ctrl_c_prints_and_keeps_what_was_measured(sandbox: Sandbox) -> None:
+    with sandbox.start("bench", "--demo", "-p", "0", "-n", "8", "-r", "1000", "-o", "json") as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith(b"round 3,"):
+                break
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    (row,) = json.loads(out)
+    assert 2 <= len(row["samples_ns"]) < 1000
+    assert len(kept(sandbox)[0].samples_ns) == len(row["samples_ns"])
+    assert err.decode().splitlines()[-1] == "stopped: what was measured until then is kept"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("-o", "xml"), "-o takes md, csv, json, jsonl, sql, not 'xml'"),
+        (("--engine", "ollama"), "--engine takes embedded, llama-bench, server, not 'ollama'"),
+        (("-p", "many"), "-p takes whole numbers"),
+        (("-p", "0", "-n", "0"), "nothing is left to measure"),
+        (("-d", "100000"), "tokens of context, and the plan has 4096"),
+        (("--model", "20b"), "--demo is a model of its own"),
+    ],
+)
+def test_what_cannot_be_is_refused(sandbox: Sandbox, words: tuple[str, ...], told: str) -> None:
+    done = sandbox.refused("bench", "--demo", *words)
+    assert done.code == 2
+    assert told in done.error
+
+
+def test_a_history_that_cannot_be_written_costs_the_history_alone(sandbox: Sandbox) -> None:
+    (sandbox.root / "state" / "bench.jsonl").mkdir(parents=True)
+    done = sandbox.run(*SMALL, "-o", "jsonl")
+    assert done.code == 0, done
+    assert len(done.out.splitlines()) == 2
+    assert "cannot be written" in done.err
