@@ -130,6 +130,18 @@ def test_lexers_are_loaded_ahead() -> None:
     assert lexer_of.cache_info().currsize == n
 
 
+def test_half_a_name_of_a_language_loads_nothing() -> None:
+    """Looking for `p`, `py`, `pyt` took tens of milliseconds each."""
+    lexer_of.cache_clear()
+    stream = MarkdownStream(Theme(), width=40, max_rows=20)
+    for piece in ("```", "p", "y", "thon"):
+        stream.feed(piece)
+        stream.tail()
+    assert lexer_of.cache_info().currsize <= 1
+    stream.feed("\nx")
+    assert lexer_of.cache_info().currsize == 2
+
+
 def test_tables() -> None:
     text = "| a | b | c |\n|:--|--:|:-:|\n| 1 | 2 | 3 |\n| **x**y | `p|q` | 中文 |\n| only |\nafter"
     assert shown(text).splitlines() == [

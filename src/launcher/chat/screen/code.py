@@ -8,9 +8,8 @@ from functools import lru_cache
 from typing import Any
 
 from pygments.lexer import ExtendedRegexLexer, Lexer, RegexLexer  # type: ignore[import-untyped]  # it ships no types
-from pygments.lexers import find_lexer_class_by_name  # type: ignore[import-untyped]  # it ships no types
+from pygments.lexers import find_lexer_class, get_all_lexers  # type: ignore[import-untyped]  # it ships no types
 from pygments.token import Text, _TokenType  # type: ignore[import-untyped]  # it ships no types
-from pygments.util import ClassNotFound  # type: ignore[import-untyped]  # it ships no types
 
 from launcher.chat.screen.spans import Row, Span, merged
 from launcher.chat.screen.theme import Theme
@@ -156,11 +155,15 @@ def lexer_of(language: str) -> Lexer | None:
     name = _MORE_NAMES.get(language, language)
     if not name or name == "text" or len(name) > 40:
         return None
-    try:
-        lexer = find_lexer_class_by_name(name)(stripnl=False, ensurenl=False)
-    except ClassNotFound:
-        return None
-    return lexer
+    # pygments' own search by alias goes on to the packages that are installed, which takes longer than a painting.
+    found = _aliases().get(name)
+    cls = find_lexer_class(found) if found else None
+    return cls(stripnl=False, ensurenl=False) if cls is not None else None
+
+
+@lru_cache(maxsize=1)
+def _aliases() -> dict[str, str]:
+    return {alias: name for name, aliases, _, _ in get_all_lexers(plugins=False) for alias in aliases}
 
 
 def warm_up() -> None:

@@ -92,14 +92,14 @@ class Paragraph:
 class Code:
     """Fenced or indented code. Its lines are as long as they are, so that they can be copied."""
 
-    def __init__(self, theme: Theme, fence: str, info: str, indent: int) -> None:
+    def __init__(self, theme: Theme, fence: str, info: str, indent: int, *, lexed: bool = True) -> None:
         self.theme = theme
         self.fence = fence
         """What opened it; empty for indented code."""
         self.indent = indent
         """Spaces that are not part of the code, where a line has them."""
         self.language = language_of(info)
-        self.stream = CodeStream(self.language, theme)
+        self.stream = CodeStream(self.language if lexed else "", theme)
         self._line = ""
         self._joined = False
         """Pieces of this line were given out."""

@@ -213,14 +213,14 @@ class MarkdownStream:
             self._stack = (*self._stack, *new)
             self._fresh += len(new)
             if kind is not None:
-                self._begin(kind, rest, whole=whole)
+                self._begin(kind, rest, complete=complete, whole=whole)
             elif rest.strip() or not whole:
                 self._text(rest, complete=complete, whole=whole)
 
     def _in_no_item(self, depth: int) -> bool:
         return all(container.is_quote for container in self._stack[:depth])
 
-    def _begin(self, kind: Kind, rest: str, *, whole: bool) -> None:
+    def _begin(self, kind: Kind, rest: str, *, complete: bool, whole: bool) -> None:
         if kind == "heading" and (found := HEADING.match(rest)):
             if self._begun and self._blank is None and not self._stack:
                 self._blank = ()
@@ -228,7 +228,7 @@ class MarkdownStream:
             text = rest[found.end() :]
             self._feed(CLOSING_MARKS.sub("", text) if whole else text)
         elif kind == "fence" and (found := FENCE.match(rest)):
-            code = Code(self.theme, found[1], found[2], containers.spaces_of(rest))
+            code = Code(self.theme, found[1], found[2], containers.spaces_of(rest), lexed=complete)
             self._emit(code.opening())
             self._leaf = code
         elif kind == "rule":
