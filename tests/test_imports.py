@@ -33,6 +33,7 @@ PURE = (
     *("tools.python_code", "tools.isolation", "tools.seatbelt", "tools.jail.job", "tools.jail.syscalls"),
     *("clients.types", "clients.known", "clients.configs", "clients.merge", "clients.snippets", "clients.launches"),
     "clients.yaml_comments",
+    *("bench.types", "bench.session", "bench.cases", "bench.formats", "bench.stats", "bench.rows", "bench.compare"),
     *("server.types", "server.command", "server.metrics", "server.service"),
 )
 IMPURE = frozenset(

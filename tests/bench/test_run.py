@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import pytest
 
 from launcher.bench.run import Clock, Outcome, Step, order_of, run
-from launcher.bench.session import Case
+from launcher.bench.session import Case, OpenSession, Session
+from launcher.bench.types import EngineName
 from launcher.errors import EngineError
 from tests.bench.measured import PP, TG, fake_engine
 
 EMBEDDED = Case(engine="embedded", test=TG)
 YARDSTICK = Case(engine="llama-bench", test=TG)
 FOUR = (Case(engine="embedded", test=PP), Case(engine="llama-bench", test=PP), EMBEDDED, YARDSTICK)
+
+
+def both(log: list[str]) -> dict[EngineName, OpenSession]:
+    return {"embedded": fake_engine("embedded", log), "llama-bench": fake_engine("llama-bench", log)}
 
 
 def counts(outcome: Outcome) -> dict[str, int]:
@@ -26,8 +33,8 @@ def test_every_round_has_each_case_once_and_another_engine_first() -> None:
 
 def test_repetitions_are_interleaved() -> None:
     log: list[str] = []
-    engines = {name: fake_engine(name, log) for name in ("embedded", "llama-bench")}
-    outcome = run([EMBEDDED, YARDSTICK], engines, repetitions=2, together=True)  # type: ignore[arg-type]
+    engines = both(log)
+    outcome = run([EMBEDDED, YARDSTICK], engines, repetitions=2, together=True)
     measured = [line for line in log if "tg8" in line]
     assert measured == ["embedded tg8", "llama-bench tg8", "llama-bench tg8", "embedded tg8"]
     assert counts(outcome) == {"embedded tg8": 2, "llama-bench tg8": 2}
@@ -36,8 +43,8 @@ def test_repetitions_are_interleaved() -> None:
 
 def test_one_engine_makes_way_for_the_next_where_memory_holds_one() -> None:
     log: list[str] = []
-    engines = {name: fake_engine(name, log) for name in ("embedded", "llama-bench")}
-    run([EMBEDDED, YARDSTICK], engines, repetitions=1, together=False)  # type: ignore[arg-type]
+    engines = both(log)
+    run([EMBEDDED, YARDSTICK], engines, repetitions=1, together=False)
     assert log == [
         *("open embedded", "embedded tg8", "close embedded"),
         *("open llama-bench", "llama-bench tg8", "close llama-bench"),
@@ -52,8 +59,11 @@ def test_a_case_that_crashes_is_named_and_the_rest_goes_on() -> None:
             raise EngineError("the engine was ended by signal 6", details=("GGML_ASSERT",))
         return 5
 
-    engines = {"embedded": fake_engine("embedded", log, crash), "llama-bench": fake_engine("llama-bench", log)}
-    outcome = run(FOUR, engines, repetitions=3, together=True)  # type: ignore[arg-type]
+    engines: dict[EngineName, OpenSession] = {
+        "embedded": fake_engine("embedded", log, crash),
+        "llama-bench": fake_engine("llama-bench", log),
+    }
+    outcome = run(FOUR, engines, repetitions=3, together=True)
     (failure,) = outcome.failures
     assert failure.case.name == "embedded pp32"
     assert (failure.message, failure.details) == ("the engine was ended by signal 6", ("GGML_ASSERT",))
@@ -65,12 +75,12 @@ def test_a_case_that_crashes_is_named_and_the_rest_goes_on() -> None:
 def test_an_engine_that_cannot_load_is_left_out_altogether() -> None:
     log: list[str] = []
 
-    def refuse() -> None:
+    def refuse() -> AbstractContextManager[Session]:
         log.append("open")
         raise EngineError("llama.cpp could not load it")
 
-    engines = {"embedded": refuse, "llama-bench": fake_engine("llama-bench", [])}
-    outcome = run(FOUR, engines, repetitions=2, together=True)  # type: ignore[arg-type]
+    engines: dict[EngineName, OpenSession] = {"embedded": refuse, "llama-bench": fake_engine("llama-bench", [])}
+    outcome = run(FOUR, engines, repetitions=2, together=True)
     assert log == ["open"]
     assert len(outcome.failures) == 1
     assert counts(outcome) == {"llama-bench pp32": 2, "llama-bench tg8": 2}
@@ -85,8 +95,8 @@ def test_ctrl_c_keeps_what_was_measured_and_closes_the_engine() -> None:
             raise KeyboardInterrupt
         return left.pop()
 
-    engines = {"embedded": fake_engine("embedded", log, interrupt)}
-    outcome = run([EMBEDDED], engines, repetitions=9, together=True)  # type: ignore[arg-type]
+    engines: dict[EngineName, OpenSession] = {"embedded": fake_engine("embedded", log, interrupt)}
+    outcome = run([EMBEDDED], engines, repetitions=9, together=True)
     assert outcome.interrupted
     assert counts(outcome) == {"embedded tg8": 3}
     assert log[-1] == "close embedded"
@@ -100,9 +110,9 @@ def test_time_left_goes_by_what_each_case_took() -> None:
         seconds[0] += 10.0 if case.test == PP else 1.0
         return 1
 
-    engines = {"embedded": fake_engine("embedded", [], answer)}
+    engines: dict[EngineName, OpenSession] = {"embedded": fake_engine("embedded", [], answer)}
     cases = [Case(engine="embedded", test=PP), EMBEDDED]
     clock = Clock(seconds=lambda: seconds[0])
-    run(cases, engines, repetitions=3, together=True, tell=steps.append, clock=clock)  # type: ignore[arg-type]
+    run(cases, engines, repetitions=3, together=True, tell=steps.append, clock=clock)
     assert [step.left_s for step in steps[:3]] == [None, pytest.approx(50.0), pytest.approx(22.0)]
     assert [(step.n_done, step.n_steps) for step in steps] == [(i, 6) for i in range(6)]

@@ -188,11 +188,15 @@ def save_record(state_dir: Path, record: BenchRecord) -> None:
     state_dir.mkdir(parents=True, exist_ok=True)
     path = state_dir / HISTORY_FILE
     line = record_line(record).encode()
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    # Without O_BINARY Windows would write other line ends than the rest of the world.
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags, 0o600)
     try:
         # What a crash left half of must not swallow this line as well.
-        size = os.lseek(descriptor, 0, os.SEEK_END)
-        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        torn = os.lseek(descriptor, 0, os.SEEK_END) > 0
+        if torn:
+            os.lseek(descriptor, -1, os.SEEK_END)
+            torn = os.read(descriptor, 1) != b"\n"
         os.write(descriptor, b"\n" + line if torn else line)
     finally:
         os.close(descriptor)
