@@ -96,7 +96,7 @@ def test_no_run_or_several_are_told(which: str, message: str) -> None:
         find_run(runs(), which)
 
 
-def test_without_a_run_a_bench_is_the_next_command() -> None:
+def test_without_a_run_the_hint_is_about_measuring() -> None:
     with pytest.raises(UsageError, match="no bench has been kept yet") as caught:
         find_run((), "last")
-    assert caught.value.hint == "gpt-oss bench --demo"
+    assert caught.value.hint == "gpt-oss bench --help"

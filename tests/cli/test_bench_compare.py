@@ -28,7 +28,7 @@ from launcher.cli.private_names import private_names
 from launcher.errors import DamagedFileError, LauncherError, UsageError
 from launcher.records import to_jsonable
 from tests.bench.samples import LLAMA_BENCH_FILE, STEADY, record, row, scaled
-from tests.cli.sandbox import assert_runnable
+from tests.cli.sandbox import Sandbox, assert_runnable
 
 WIDTHS = (40, 80, 200)
 OLD = [
@@ -305,6 +305,15 @@ def test_a_plot_is_drawn_or_written(bench: Callable[..., Result], tmp_path: Path
     ET.fromstring(text)
     for label in ("last embedded, tg128", "last~1 embedded, tg128", "last~1 llama-bench, tg128"):
         assert f">{label}</text>" in text
+
+
+def test_a_bench_draws_what_it_measured(sandbox: Sandbox) -> None:
+    result = sandbox.run("bench", "--demo", "-p", "0", "-n", "4", "-d", "0,8", "-r", "1", "--plot")
+    assert result.code == 0, result.err
+    table, _, drawn = result.out.partition("Decode speed over depth\n")
+    assert "tg4 @ d8" in table
+    assert "embedded, tg4" in drawn
+    assert "--plot" in sandbox.refused("bench", "--demo", "--plot", "-o", "json").error
 
 
 @pytest.mark.parametrize("width", WIDTHS)

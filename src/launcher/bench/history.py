@@ -86,7 +86,7 @@ def find_run(runs: Sequence[Run], which: str) -> Run:
         UsageError: there is none, or several begin so.
     """
     if not runs:
-        raise UsageError("no bench has been kept yet", hint="gpt-oss bench --demo")
+        raise UsageError("no bench has been kept yet", hint="gpt-oss bench --help")
     back = _LAST.fullmatch(which)
     if back:
         n = int(back.group(1) or 0)

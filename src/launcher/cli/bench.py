@@ -46,6 +46,7 @@ def bench(
         str | None, typer.Option("--output", "-o", help="As llama-bench prints it: md, csv, json, jsonl or sql.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="As -o json.")] = False,
+    draw: Annotated[bool, typer.Option("--plot", help="Draw speed over depth and over streams, too.")] = False,
     demo: Annotated[bool, typer.Option("--demo", help="Measure the tiny model of this package.")] = False,
     model: options.Model = None,
     quant: options.Quant = None,
@@ -90,6 +91,7 @@ def bench(
         streams=streams,
         output="json" if json else output,
         demo=demo,
+        draw=draw,
         refresh=refresh,
     )
     raise typer.Exit(run_bench(ctx.params, ask))

@@ -29,6 +29,7 @@ from launcher.engines.programs import find_llama_server
 from launcher.errors import EngineError, ExitCode, UsageError
 from launcher.paths import folders
 from launcher.planner.report import plan_json
+from launcher.records import to_jsonable
 
 if TYPE_CHECKING:
     from launcher.flow import Prepared
@@ -48,6 +49,8 @@ class Ask:
     output: str | None
     demo: bool
     refresh: bool
+    draw: bool = False
+    """Charts below the table."""
 
 
 def run_bench(flags: Mapping[str, Any], ask: Ask) -> int:
@@ -57,6 +60,8 @@ def run_bench(flags: Mapping[str, Any], ask: Ask) -> int:
         LauncherError: what cannot be measured at all.
     """
     form = _format(ask.output)
+    if ask.draw and form is not None:
+        raise UsageError("--plot draws below the table, and -o prints none", hint="gpt-oss bench plot --help")
     cases = cases_of(
         engine_names(ask.engines),
         n_prompt=numbers(ask.n_prompt, "-p"),
@@ -82,6 +87,8 @@ def run_bench(flags: Mapping[str, Any], ask: Ask) -> int:
     records = records_of(outcome, _header(prepared, path))
     _keep(records)
     _print(records, form)
+    if ask.draw and records:
+        _draw(records)
     return _told(outcome, n_records=len(records))
 
 
@@ -158,6 +165,15 @@ def _print(records: Sequence[BenchRecord], form: Format | None) -> None:
         from launcher.cli.bench_view import print_records
 
         print_records(records)
+
+
+def _draw(records: Sequence[BenchRecord]) -> None:
+    from launcher.bench.chart import charts_of
+    from launcher.bench.rows import row_of
+    from launcher.cli.bench_plot_view import print_charts
+
+    sys.stdout.write("\n")
+    print_charts(charts_of([row_of(to_jsonable(record)) for record in records]))
 
 
 def _told(outcome: Outcome, *, n_records: int) -> int:
