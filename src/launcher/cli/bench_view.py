@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 NOISY_MARK = "~"
+WIDE, WIDE_STREAMS = 80, 100
+"""Columns of a terminal from which on the two tables have everything."""
 
 
 def print_records(records: Sequence[BenchRecord], *, console: Console | None = None) -> None:
@@ -24,34 +26,41 @@ def print_records(records: Sequence[BenchRecord], *, console: Console | None = N
     plain = [record for record in records if record.latency is None]
     served = [record for record in records if record.latency is not None]
     if plain:
-        console.print(speed_table(plain))
+        console.print(speed_table(plain, wide=console.width >= WIDE))
     if served:
-        console.print(stream_table(served))
+        console.print(stream_table(served, wide=console.width >= WIDE_STREAMS))
     for line in notes(records):
         console.print(line)
 
 
-def _table(*names: str) -> Table:
+def _table(*names: str, wide: bool) -> Table:
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for i, name in enumerate(names):
-        table.add_column(name, justify="left" if i < 2 else "right", no_wrap=True)
+        table.add_column(name, justify="left" if i < 2 else "right", no_wrap=wide or i > 0)
     return table
 
 
-def speed_table(records: Sequence[BenchRecord]) -> Table:
-    """Tokens per second of one sequence."""
-    table = _table("test", "engine", "tok/s", "± sd", "", "median", "planned", "off by")
+def speed_table(records: Sequence[BenchRecord], *, wide: bool = True) -> Table:
+    """Tokens per second of one sequence; on a narrow terminal the median alone."""
+    narrow = ("test", "engine", "tok/s", "")
+    table = _table(
+        *(("test", "engine", "tok/s", "± sd", "", "median", "planned", "off by") if wide else narrow), wide=wide
+    )
     for record in records:
         middle = median(record.samples_ts)
+        mark = NOISY_MARK if is_noisy(record.samples_ts) else ""
+        if not wide:
+            table.add_row(record.test.name, record.engine, speed(middle), mark)
+            continue
         table.add_row(
             record.test.name,
             record.engine,
             speed(record.avg_ts),
             speed(record.stddev_ts) if len(record.samples_ts) > 1 else "",
-            NOISY_MARK if is_noisy(record.samples_ts) else "",
+            mark,
             speed(middle),
             "" if record.predicted_ts is None else speed(record.predicted_ts),
             "" if record.predicted_ts is None else f"{record.predicted_ts / middle - 1:+.0%}",
@@ -59,22 +68,22 @@ def speed_table(records: Sequence[BenchRecord]) -> Table:
     return table
 
 
-def stream_table(records: Sequence[BenchRecord]) -> Table:
-    """What readers of a server's streams wait for."""
-    table = _table("test", "streams", "first ms", "next p50", "p90", "p99", "out tok/s", "all tok/s", "")
+def stream_table(records: Sequence[BenchRecord], *, wide: bool = True) -> Table:
+    """What readers of a server's streams wait for; on a narrow terminal without the percentiles between."""
+    narrow = ("test", "n", "first ms", "p99", "")
+    names = ("test", "streams", "first ms", "next p50", "p90", "p99", "out tok/s", "all tok/s", "")
+    table = _table(*(names if wide else narrow), wide=wide)
     for record in records:
         if record.latency is None:
             continue
         wait = record.latency
-        table.add_row(
-            record.test.name,
-            str(record.n_streams),
-            f"{wait.ttft_ms:.1f}",
-            *(f"{ms:.2f}" for ms in (wait.itl_p50_ms, wait.itl_p90_ms, wait.itl_p99_ms)),
-            speed(wait.output_ts),
-            speed(record.avg_ts),
-            NOISY_MARK if is_noisy(record.samples_ts) else "",
-        )
+        mark = NOISY_MARK if is_noisy(record.samples_ts) else ""
+        first = (record.test.name, str(record.n_streams), f"{wait.ttft_ms:.1f}")
+        if not wide:
+            table.add_row(*first, f"{wait.itl_p99_ms:.2f}", mark)
+            continue
+        between = (f"{ms:.2f}" for ms in (wait.itl_p50_ms, wait.itl_p90_ms, wait.itl_p99_ms))
+        table.add_row(*first, *between, speed(wait.output_ts), speed(record.avg_ts), mark)
     return table
 
 
