@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from launcher.history.opening import FILE_NAME, open_history
+from launcher.history.types import SavedConversation
 from tests.cli.sandbox import Done, Sandbox, free_port
 from tests.cli.terminal import CTRL_C, CTRL_D, Terminal, terminal
 from tests.cli.test_chat_terminal import MODEL, READY, ask, chat
@@ -43,10 +45,21 @@ def command(screen: Terminal, line: str, answer: str) -> None:
     screen.wait_for(READY, after=mark + len(">>> "))
 
 
-def messages(sandbox: Sandbox, which: object = "last") -> list[str]:
-    """What was said in a conversation of the history."""
-    saved = json.loads(sandbox.run("history", "show", which, "--json").out)
-    return [message["message"]["content"] for message in saved["messages"]]
+def kept(sandbox: Sandbox, which: int = 1) -> SavedConversation:
+    """A conversation of the history."""
+    with open_history(sandbox.root / "data" / FILE_NAME, tell=pytest.fail) as history:
+        return history.load(which)
+
+
+def numbers(sandbox: Sandbox) -> list[int | None]:
+    """Of all conversations of the history."""
+    with open_history(sandbox.root / "data" / FILE_NAME, tell=pytest.fail) as history:
+        return [about.id for about in history.list()]
+
+
+def messages(sandbox: Sandbox) -> list[str]:
+    """What was said in the first conversation of the history."""
+    return [saved.message.content for saved in kept(sandbox).messages]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +88,7 @@ def test_what_cannot_be_is_told_before_a_model_loads(
     assert done.code == code
     assert told in done.error
     assert LOADED not in done.err
-    assert "no conversation is kept" in sandbox.run("history", "list").err
+    assert numbers(sandbox) == []
 
 
 def test_a_url_where_nobody_listens(sandbox: Sandbox) -> None:
@@ -99,8 +112,7 @@ def test_an_attachment_larger_than_the_context(sandbox: Sandbox) -> None:
         assert "the context holds 4096" in done.error
         assert "makes a prompt of 5" in done.error, "and this makes more than 5,000 tokens"
         assert done.hint == "gpt-oss chat --ctx-size 8192"
-    listed = json.loads(sandbox.run("history", "list", "--json").out)["conversations"]
-    assert [about["id"] for about in listed] == [1], "what could not be asked is not kept"
+    assert numbers(sandbox) == [1], "what could not be asked is not kept"
     assert messages(sandbox) == ["Hello", ANSWER[:-1]]
 
 
@@ -168,7 +180,7 @@ def test_commands_that_fail_leave_the_conversation(sandbox: Sandbox) -> None:
         assert screen.end() == 0
         assert "--ctx-size 262144" not in screen.text, "more than the model was made for"
         assert screen.text.count("/help lists the commands") == 1
-    assert messages(sandbox, 1) == ["Hello", ANSWER[:-1], "note.txt:\n```\na note\n```\n\nHello", ANSWER[:-1]]
+    assert messages(sandbox) == ["Hello", ANSWER[:-1], "note.txt:\n```\na note\n```\n\nHello", ANSWER[:-1]]
 
 
 def test_another_model_goes_on(sandbox: Sandbox) -> None:
@@ -188,9 +200,9 @@ def test_another_model_goes_on(sandbox: Sandbox) -> None:
         screen.wait_for(r"What shall we talk about(.|\n)*>>>\n\s*other ", after=mark)
         screen.type(CTRL_D)
         assert screen.end() == 0
-    saved = json.loads(sandbox.run("history", "show", "1", "--json").out)
-    assert (saved["about"]["model"], saved["about"]["file"]) == ("other", str(sandbox.root / "other.gguf"))
-    assert len(saved["messages"]) == 4
+    saved = kept(sandbox)
+    assert (saved.about.model, saved.about.file) == ("other", str(sandbox.root / "other.gguf"))
+    assert len(saved.messages) == 4
 
 
 def test_a_conversation_goes_on_with_its_model(sandbox: Sandbox) -> None:
@@ -205,7 +217,7 @@ def test_a_conversation_goes_on_with_its_model(sandbox: Sandbox) -> None:
     environment = {"GPT_OSS_CTX_SIZE": "4096", "GPT_OSS_TEMPERATURE": "0"}
     done = sandbox.run("history", "resume", 1, stdin=b"Hello", cwd=sandbox.config, env=environment)
     assert (done.code, done.out) == (0, ANSWER)
-    assert messages(sandbox, 1) == ["Hello", ANSWER[:-1]] * 3
+    assert messages(sandbox) == ["Hello", ANSWER[:-1]] * 3
     with terminal("history", "resume", "1", env={**sandbox.env, **environment}, cwd=sandbox.config) as screen:
         screen.wait_for("Going on with 'Hello'")
         screen.wait_for(r">>>\n\s*own ")
@@ -214,7 +226,7 @@ def test_a_conversation_goes_on_with_its_model(sandbox: Sandbox) -> None:
 
     named = sandbox.run(*GIVEN, "--resume", "1", "Hello")
     assert LOADED in named.err, "what a flag names goes first"
-    assert json.loads(sandbox.run("history", "show", "1", "--json").out)["about"]["model"] == "chat-gpt-oss"
+    assert kept(sandbox).about.model == "chat-gpt-oss"
 
 
 def test_one_question_on_a_terminal_speaks_of_no_key(sandbox: Sandbox) -> None:
@@ -233,4 +245,4 @@ def test_a_conversation_whose_model_is_gone(sandbox: Sandbox) -> None:
     own.unlink()
     gone = sandbox.run("chat", "--offline", "--resume", "1", "Hello")
     assert "own, which answered in this conversation, is not here; another model goes on." in gone.err.splitlines()
-    assert messages(sandbox, 1)[0] == "Hello"
+    assert messages(sandbox)[0] == "Hello"

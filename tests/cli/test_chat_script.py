@@ -7,13 +7,17 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
+import pytest
+
+from launcher.history.opening import FILE_NAME, open_history
+from launcher.history.types import SavedConversation
 from tests.cli.sandbox import TIMEOUT_S, Done, Sandbox
 from tests.cli.test_chat_terminal import MODEL
 
 ANSWER = "Hello! What shall we talk about?"
 THOUGHT = "The user says hello. I answer kindly."
+N_PROMPT = 126  # tokens of the question alone
 ENDLESS = "Tell me something endless."
 SCHEMA = {
     "type": "object",
@@ -48,9 +52,10 @@ def read_out(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
     return out, err
 
 
-def kept(sandbox: Sandbox) -> dict[str, Any]:
+def kept(sandbox: Sandbox) -> SavedConversation:
     """The last conversation of the history."""
-    return dict(json.loads(sandbox.run("history", "show", "last", "--json").out))
+    with open_history(sandbox.root / "data" / FILE_NAME, tell=pytest.fail) as history:
+        return history.load(history.resolve("last"))
 
 
 def test_a_prompt_file_gives_one_json_document(sandbox: Sandbox) -> None:
@@ -62,6 +67,7 @@ def test_a_prompt_file_gives_one_json_document(sandbox: Sandbox) -> None:
     assert (document["content"], document["reasoning"]) == (ANSWER, THOUGHT)
     assert document["finish_reason"] == "stop"
     assert document["conversation"] == 1
+    assert document["usage"]["prompt_tokens"] == N_PROMPT
     assert document["usage"]["completion_tokens"] == document["timings"]["predicted_n"] > 0
     assert THOUGHT not in done.err, "it is in the document"
 
@@ -79,24 +85,23 @@ def test_a_question_from_a_pipe(sandbox: Sandbox) -> None:
 def test_a_file_goes_along_with_a_question(sandbox: Sandbox) -> None:
     (sandbox.root / "a file.txt").write_text("some text")
     chat(sandbox, "-a", "a file.txt", "-n", 4, "Hello")
-    question = kept(sandbox)["messages"][0]["message"]["content"]
+    question = kept(sandbox).messages[0].message.content
     assert question == "a file.txt:\n```\nsome text\n```\n\nHello"
 
 
 def test_instructions_and_effort(sandbox: Sandbox) -> None:
-    plain = json.loads(chat(sandbox, "--json", "Hello").out)
     document = json.loads(chat(sandbox, "--system", "Be kind.", "--effort", "high", "--json", "Hello").out)
-    assert document["usage"]["prompt_tokens"] > plain["usage"]["prompt_tokens"], "the model is told"
+    assert document["usage"]["prompt_tokens"] > N_PROMPT, "the model is told"
     saved = kept(sandbox)
-    system, question, answer = (message["message"] for message in saved["messages"])
-    assert (system["role"], system["content"], question["content"]) == ("system", "Be kind.", "Hello")
-    assert (answer["content"], answer["reasoning"]) == (ANSWER, THOUGHT)
-    assert saved["about"]["reasoning_effort"] == "high"
+    system, question, answer = (kept.message for kept in saved.messages)
+    assert (system.role, system.content, question.content) == ("system", "Be kind.", "Hello")
+    assert (answer.content, answer.reasoning) == (ANSWER, THOUGHT)
+    assert saved.about.reasoning_effort == "high"
 
 
 def test_what_is_piped_in_goes_along_as_data(sandbox: Sandbox) -> None:
     chat(sandbox, "-n", 4, "Hello", stdin=b"of ``` a pipe\n")
-    question = kept(sandbox)["messages"][0]["message"]["content"]
+    question = kept(sandbox).messages[0].message.content
     assert question == "Hello\n\nstdin:\n````\nof ``` a pipe\n````", "the fence is longer than any in the text"
 
 
@@ -119,7 +124,7 @@ def test_an_answer_by_a_schema_that_is_cut(sandbox: Sandbox) -> None:
 
 
 def test_a_bad_schema_is_told_before_anything_is_loaded(sandbox: Sandbox) -> None:
-    for text in ('{"type": 5}', "{", "[]"):
+    for text in ('{"type": 5}', "{"):
         (sandbox.root / "schema.json").write_text(text)
         done = sandbox.refused("chat", "--model", "20b", "--schema", "schema.json", "Hello")
         assert done.code == 2
@@ -171,9 +176,9 @@ def test_a_piped_answer_comes_piece_by_piece_and_ctrl_c_ends_it(sandbox: Sandbox
     assert out.endswith("\n")
     assert "\x1b" not in out
     assert "stopped" in err.decode().splitlines()
-    answer = kept(sandbox)["messages"][-1]
-    assert answer["message"]["content"] == out.removesuffix("\n"), "what came is kept"
-    assert answer["finish_reason"] == "cancelled"
+    answer = kept(sandbox).messages[-1]
+    assert answer.message.content == out.removesuffix("\n"), "what came is kept"
+    assert answer.finish_reason == "cancelled"
 
 
 def test_ctrl_c_leaves_lines_of_json_whole(sandbox: Sandbox) -> None:
