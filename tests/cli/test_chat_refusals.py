@@ -23,9 +23,18 @@ LOADED = "chat-gpt-oss.gguf ("
 PLAIN_MCP = Path(__file__).parents[1] / "tools" / "plain_mcp.py"
 
 
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the first plan measures of a machine, which takes a second."""
+    sandbox = Sandbox(tmp_path_factory.mktemp("measured"))
+    assert sandbox.run("plan", "--model", MODEL, "--ctx-size", 4096).code == 0
+    return sandbox.root / "state"
+
+
 @pytest.fixture
-def sandbox(tmp_path: Path) -> Sandbox:
+def sandbox(tmp_path: Path, measured: Path) -> Sandbox:
     """With files that are no text, or too much of it, and MCP servers that fail."""
+    shutil.copytree(measured, tmp_path / "state")
     sandbox = Sandbox(tmp_path)
     (tmp_path / "binary").write_bytes(b"a text\0or not")
     (tmp_path / "large.txt").write_text("word and other " * 800)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +27,21 @@ SCHEMA = {
     "required": ["kind", "long"],
     "additionalProperties": False,
 }
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the first plan measures of a machine, which takes a second."""
+    sandbox = Sandbox(tmp_path_factory.mktemp("measured"))
+    assert sandbox.run("plan", "--model", MODEL, "--ctx-size", 4096).code == 0
+    return sandbox.root / "state"
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path, measured: Path) -> Sandbox:
+    """Folders of this test's own, on a machine that was measured before."""
+    shutil.copytree(measured, tmp_path / "state")
+    return Sandbox(tmp_path)
 
 
 def chat(sandbox: Sandbox, *words: object, stdin: bytes | None = None) -> Done:
