@@ -117,6 +117,8 @@ def test_marks_stand_where_the_numbers_are() -> None:
     bottom = float(re.findall(r'<line class="axis"[^>]*y1="(\d+)" y2="\1"', svg)[0])
     assert x0 < x1
     assert bottom - y0 == pytest.approx(2 * (bottom - y1), abs=0.2)
+    labels = {text: float(y) - 4 for y, text in re.findall(r'y="([\d.]+)" text-anchor="end">(\d+)<', svg)}
+    assert (labels["100"], labels["0"]) == pytest.approx((y0, bottom))
 
 
 def test_error_bars_are_as_long_as_the_deviation() -> None:
@@ -124,6 +126,9 @@ def test_error_bars_are_as_long_as_the_deviation() -> None:
     svg = to_svg([chart(Point(x=0, mean=100, stddev=50), Point(x=1, mean=100, stddev=25))], title="t")
     heights = [float(low) - float(high) for low, high in re.findall(r'd="M[\d.]+ ([\d.]+)V([\d.]+)M', svg)]
     assert heights[0] == pytest.approx(2 * heights[1], abs=0.3)
+    ends = [(float(low) + float(high)) / 2 for low, high in re.findall(r'd="M[\d.]+ ([\d.]+)V([\d.]+)M', svg)]
+    (line,) = re.findall(r'<polyline class="line s0" points="([^"]+)"', svg)
+    assert ends == pytest.approx([float(place.split(",")[1]) for place in line.split()], abs=0.2)
 
 
 def test_many_series_wrap_their_legend_within_the_page() -> None:

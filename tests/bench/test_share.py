@@ -85,9 +85,10 @@ def test_no_secret_of_any_field_comes_out(secret: str) -> None:
 
 
 def test_the_model_keeps_its_files_name_alone() -> None:
-    item = record(model_filename=f"/home/{USER}/models/gpt-oss-20b-mxfp4.gguf")
+    path = f"/home/{USER}/models/gpt-oss-20b-mxfp4.gguf"
+    item = record(model_filename=path, model=path)
     (shared,) = without_private([item], NAMES)
-    assert shared["model_filename"] == "gpt-oss-20b-mxfp4.gguf"
+    assert shared["model_filename"] == shared["model"] == "gpt-oss-20b-mxfp4.gguf"
     assert USER not in share_html([item], NAMES)
 
 

@@ -381,3 +381,7 @@ def test_a_table_shrinks_before_it_drops() -> None:
     assert table(columns, rows, 17) == ["a          b  c", "abcde...  12  xyz"]
     assert table(columns, rows, 14) == ["a            b", "abcdefghij  12"]
     assert table(columns, rows, 3) == ["a", "abc..."]
+
+
+def test_a_tables_texts_stay_on_their_line() -> None:
+    assert table([Column(name="a")], [[Cell(text="x\x1b[2J\ny")]], None) == ["a", "x [2J y"]
