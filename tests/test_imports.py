@@ -27,6 +27,13 @@ PURE = (
     "engines.client.faults",
     *("chat.types", "chat.commands", "chat.conversation", "chat.reports", "chat.record"),
     *("engines.grammar", "engines.runs"),
+    *(
+        f"chat.screen.{name}"
+        for name in (
+            *("safe", "spans", "width", "wrap", "theme", "emphasis", "inline", "links", "code", "table", "containers"),
+            *("blocks", "leaves", "markdown", "sections", "calls", "totals"),
+        )
+    ),
     *("chat.prompt.types", "chat.prompt.text", "chat.prompt.words", "chat.prompt.pastes", "chat.prompt.status"),
     *("history.types", "history.conversations", "history.words", "history.export", "history.page"),
     *("tools.types", "tools.request", "tools.mcp_config", "tools.mcp_types", "tools.mcp_text", "tools.text"),

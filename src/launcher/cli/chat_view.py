@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from launcher.chat.actions import ReasoningView
 from launcher.chat.types import View
 from launcher.cli.quiet import ask_aloud
 from launcher.settings import Settings
+
+if TYPE_CHECKING:
+    from launcher.chat.screen.theme import Theme
 
 
 class ChatView(View, Protocol):
@@ -24,29 +26,21 @@ class ChatView(View, Protocol):
         ...
 
 
-def _size() -> tuple[int, int]:
-    columns, rows = shutil.get_terminal_size()
-    return columns, rows
-
-
 def open_view(settings: Settings, count_tokens: Callable[[str], int | None] | None = None) -> ChatView:
     """The view for this terminal, or for a pipe. `count_tokens`, of a conversation, tells how long thoughts were."""
     conversation = count_tokens is not None
-    if sys.stdout.isatty() and os.environ.get("TERM", "").lower() not in ("", "dumb", "unknown"):
-        from launcher.chat.screen.safe import terminal_encoding
-        from launcher.chat.screen.terminal import TerminalView
-        from launcher.chat.screen.theme import Theme
+    theme: Theme | None = None
+    if sys.stdout.isatty():
+        from launcher.chat.screen.theme import theme_of
 
-        theme = Theme(
-            colour=not os.environ.get("NO_COLOR"),
-            unicode=terminal_encoding(sys.stdout.encoding) is None,
-            links=os.environ.get("TERM", "") not in ("linux", "screen"),
-        )
+        theme = theme_of(os.environ, sys.stdout.encoding)
+    if theme is not None:
+        from launcher.chat.screen.terminal import TerminalView
+
         asked = "show_reasoning" in settings.layers
         shown: ReasoningView = "fold" if not asked else "full" if settings.show_reasoning else "hide"
         return TerminalView(
             sys.stdout,
-            size=_size,
             theme=theme,
             reasoning=shown,
             unfold_hint="Ctrl-O shows it" if conversation else "--reasoning shows it",
