@@ -32,7 +32,8 @@ def shown(lines: list[Line]) -> list[str]:
 
 
 def test_rows_become_speed_over_depth_and_over_streams() -> None:
-    found = charts_of([*DEPTHS, row(n_prompt=512, n_gen=0), *STREAMS, row(n_prompt=512, n_gen=128)])
+    others = [row(n_prompt=512, n_gen=n_gen, n_depth=depth) for n_gen in (0, 128) for depth in (0, 4096)]
+    found = charts_of([*DEPTHS, *others, *STREAMS])
     assert [item.title for item in found] == [
         "Decode speed over depth",
         "Prompt speed over depth",
@@ -46,6 +47,12 @@ def test_rows_become_speed_over_depth_and_over_streams() -> None:
     assert decode.series[0].points[0].stddev == pytest.approx(0.790569, abs=1e-6)
     assert [point.x for point in streams.series[0].points] == [1, 2, 4]
     assert decode.x_values == (0, 4096, 16_384)
+
+
+def test_a_single_place_is_drawn_only_where_nothing_else_is() -> None:
+    alone = [row(), row(n_prompt=512, n_gen=0)]
+    assert len(charts_of(alone)) == 2
+    assert [item.title for item in charts_of([*alone, *STREAMS])] == ["Speed over streams"]
 
 
 def test_one_stream_alone_is_no_chart_of_streams() -> None:

@@ -158,6 +158,7 @@ def test_what_cannot_be_judged_fails_no_build_and_is_said(bench: Callable[..., R
         (("last", "last~2"), UsageError, "only 2 runs are kept"),
         (("last", "no.json"), DamagedFileError, "no.json: no such file"),
         (("last", "no/where"), DamagedFileError, "no/where: no such file"),
+        (("last", "a" * 300), UsageError, "no file and no run is called aaa"),
         (("last", "last@server"), UsageError, "last holds nothing of server, only of embedded"),
         (("-", "-"), UsageError, "stdin can be read once"),
         (("-", "last"), DamagedFileError, "-: the file is empty"),

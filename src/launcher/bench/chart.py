@@ -55,7 +55,10 @@ class Chart:
 
 
 def charts_of(rows: Sequence[Row]) -> tuple[Chart, ...]:
-    """Decode and prompt speed over depth, and speed over streams where more than one number of them was measured."""
+    """Decode and prompt speed over depth, and speed over streams where more than one number of them was measured.
+
+    A chart of a single place tells less than a table: it is left out where there is another.
+    """
     one = [row for row in rows if row.n_streams == 1]
     found = [
         _over_depth("Decode speed", [row for row in one if not row.test.n_prompt]),
@@ -66,7 +69,8 @@ def charts_of(rows: Sequence[Row]) -> tuple[Chart, ...]:
     many = [row for row in rows if _place(row) in served]
     keys = [(_place(row), row.n_streams, row) for row in many]
     found.append(_chart("Speed over streams", "streams at the same time", keys, by_depth=True))
-    return tuple(chart for chart in found if chart is not None)
+    charts = [chart for chart in found if chart is not None]
+    return tuple([chart for chart in charts if len(chart.x_values) > 1] or charts)
 
 
 def ticks(low: float, high: float, n: int) -> tuple[float, ...]:

@@ -45,7 +45,7 @@ def find_source(typed: str) -> Source:
     """
     name, engine = typed, None
     before, at, after = typed.rpartition("@")
-    if at and after in ENGINES and not Path(typed).is_file():
+    if at and after in ENGINES and not _exists(Path(typed)):
         name, engine = before, after
     rows = _rows(name)
     kept = tuple(row for row in rows if engine is None or row.engine == engine)
@@ -72,11 +72,18 @@ def _rows(name: str) -> Sequence[Row]:
     path = Path(name)
     if name == "-":
         return _parsed(sys.stdin.buffer.read(_MAX_BYTES), name)
-    if name and not re.fullmatch(r"last(~\d+)?", name) and path.exists():
+    if name and not re.fullmatch(r"last(~\d+)?", name) and _exists(path):
         return _parsed(_content(path), name)
     if _PATHLIKE.search(name):
         raise DamagedFileError(f"{name}: no such file", path=name, hint="gpt-oss bench history")
     return [row_of(to_jsonable(record)) for record in find_run(kept_runs(), name).records]
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # longer than any name may be, or in a folder that is closed
+        return False
 
 
 def _content(path: Path) -> bytes:
