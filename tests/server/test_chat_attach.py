@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli.sandbox import Sandbox, free_port
 from tests.cli.terminal import CTRL_C, CTRL_D, terminal
-from tests.cli.test_chat_terminal import MODEL
+from tests.cli.test_chat_terminal import MODEL, READY
 from tests.server.waiting import gone, wait_for
 
 ANSWER = "Hello! What shall we talk about?\n"
@@ -88,11 +88,10 @@ def test_a_conversation_on_a_server(server: tuple[Sandbox, str]) -> None:
         screen.type(CTRL_C)
         screen.wait_for("stopped")
         wait_for(lambda: is_free(url), "the slot is still at work")
-        mark = screen.mark()
-        screen.wait_for(">>>", after=mark)
+        screen.wait_for(READY)
         screen.line("Hello")
         screen.wait_for(r"What shall we talk about\?")
-        screen.wait_for(r">>>\n\s*chat-gpt-oss", after=mark + 4)
+        screen.wait_for(READY)
         screen.type(CTRL_D)
         assert screen.end() == 0
     about = json.loads(sandbox.run("history", "show", "last", "--json").out)["about"]
