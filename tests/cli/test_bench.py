@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 import signal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from launcher.bench.types import LLAMA_BENCH_FIELDS, BenchRecord
+from launcher.bench.run import Failure, Outcome
+from launcher.bench.session import Case, Sample
+from launcher.bench.types import LLAMA_BENCH_FIELDS, BenchRecord, BenchTest
+from launcher.cli.bench_session import tell_outcome
+from launcher.errors import EngineError
 from launcher.records import from_jsonable
 from tests.cli.sandbox import Sandbox
+from tests.engines.demo import load_params
 
 SMALL = ("bench", "--demo", "-p", "16", "-n", "4", "-r", "2")
 
@@ -100,3 +108,34 @@ def test_a_history_that_cannot_be_written_costs_the_history_alone(sandbox: Sandb
     assert done.code == 0, done
     assert len(done.out.splitlines()) == 2
     assert "cannot be written" in done.err
+
+
+PLAN: Any = SimpleNamespace(load_params=load_params(n_ubatch=32))
+CRASHED = Case(engine="embedded", test=BenchTest(n_prompt=512, n_depth=64))
+CRASH = Failure(case=CRASHED, message="the engine was ended by signal 6", details=("GGML_ASSERT(x) failed",))
+
+
+def test_a_crash_names_the_test_and_the_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    other = Case(engine="embedded", test=BenchTest(n_gen=8))
+    outcome = Outcome(samples={other: [Sample(ns=1)]}, failures=[CRASH])
+    assert tell_outcome(outcome, PLAN, Path("a model.gguf")) == 6
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert first == "failed: embedded pp512 @ d64: the engine was ended by signal 6"
+    assert second.strip() == "GGML_ASSERT(x) failed"
+    assert third.strip().startswith("settings: llama-bench -m 'a model.gguf' ")
+    assert " -ub 32 " in third
+    assert " -p 512 -n 0 -d 64 " in third
+
+
+def test_a_servers_settings_are_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    case = Case(engine="server", test=BenchTest(n_prompt=512, n_gen=8), n_streams=4)
+    outcome = Outcome(samples={CRASHED: [Sample(ns=1)]}, failures=[Failure(case=case, message="it ended")])
+    tell_outcome(outcome, PLAN, Path("m.gguf"))
+    told = capsys.readouterr().err
+    assert "settings: llama-server --model m.gguf" in told
+    assert "--parallel 4" in told
+
+
+def test_where_nothing_could_be_measured_it_is_an_error() -> None:
+    with pytest.raises(EngineError, match="nothing could be measured: the engine was ended by signal 6"):
+        tell_outcome(Outcome(failures=[CRASH]), PLAN, Path("m.gguf"))

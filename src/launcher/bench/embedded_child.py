@@ -139,16 +139,20 @@ def _facts(llama_cpp: Any, model: LlamaModel) -> dict[str, Any]:
     """What llama.cpp says of the model and of itself, in llama-bench's fields."""
     from llama_cpp import _ggml
 
-    commit = _ggml.libggml.ggml_commit
-    commit.restype = ctypes.c_char_p
     description = ctypes.create_string_buffer(128)  # as large as llama-bench's
     llama_cpp.llama_model_desc(model.pointer, description, len(description))
-    return {
-        "build_commit": commit().decode().removesuffix("-dirty"),  # as llama.cpp names itself, which does not look
+    facts = {
         "model_type": description.value.decode("utf-8", "replace"),
         "model_size": llama_cpp.llama_model_size(model.pointer),
         "model_n_params": llama_cpp.llama_model_n_params(model.pointer),
     }
+    # On Windows a function is found only in the library that defines it, and this one is another's.
+    commit = getattr(_ggml.libggml, "ggml_commit", None)
+    if commit is None:
+        return facts
+    commit.restype = ctypes.c_char_p
+    # llama.cpp names the same commit without looking whether files were changed.
+    return {**facts, "build_commit": commit().decode().removesuffix("-dirty")}
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from launcher import __version__
 from launcher.bench.cases import bench_params, cases_of, engine_names, fit_together, fitting, numbers, server_params
 from launcher.bench.embedded import open_embedded
 from launcher.bench.formats import FORMATS, Format, render
-from launcher.bench.llama_bench import find_llama_bench, open_llama_bench
+from launcher.bench.llama_bench import command_of, find_llama_bench, open_llama_bench
 from launcher.bench.records import Header, records_of, save_record
 from launcher.bench.run import Outcome, run
 from launcher.bench.server import open_server
@@ -25,6 +26,7 @@ from launcher.cli.chat_engine import demo_settings, plan_name
 from launcher.cli.context import load_settings, plan_argv, prepare_plan
 from launcher.cli.download import fetch_model
 from launcher.cli.output import say
+from launcher.engines.params import server_argv
 from launcher.engines.programs import find_llama_server
 from launcher.errors import EngineError, ExitCode, UsageError
 from launcher.paths import folders
@@ -89,7 +91,7 @@ def run_bench(flags: Mapping[str, Any], ask: Ask) -> int:
     _print(records, form)
     if ask.draw and records:
         _draw(records)
-    return _told(outcome, n_records=len(records))
+    return tell_outcome(outcome, plan, path)
 
 
 def _format(name: str | None) -> Format | None:
@@ -176,15 +178,28 @@ def _draw(records: Sequence[BenchRecord]) -> None:
     print_charts(charts_of([row_of(to_jsonable(record)) for record in records]))
 
 
-def _told(outcome: Outcome, *, n_records: int) -> int:
+def tell_outcome(outcome: Outcome, plan: Plan, path: Path) -> int:
+    """Say what failed, with its settings as llama.cpp's own programs take them. Gives the exit code.
+
+    Raises:
+        EngineError: nothing at all could be measured.
+    """
     for failure in outcome.failures:
         say(f"failed: {failure.case.name}: {failure.message}")
         for line in failure.details:
             say(f"  {line}")
+        say(f"  settings: {shlex.join(_same_by_hand(failure.case, plan, path))}")
     if outcome.interrupted:
         say("stopped: what was measured until then is kept")
         return ExitCode.INTERRUPTED
-    if outcome.failures and not n_records:
+    if outcome.failures and not outcome.samples:
         first = outcome.failures[0]
         raise EngineError(f"nothing could be measured: {first.message}", hint="gpt-oss hardware")
     return ExitCode.ENGINE if outcome.failures else ExitCode.DONE
+
+
+def _same_by_hand(case: Case, plan: Plan, path: Path) -> tuple[str, ...]:
+    """The command that does the same without the launcher."""
+    if case.engine == "server":
+        return server_argv(server_params(plan.load_params, [case]), path)
+    return command_of(Path("llama-bench"), path, bench_params(plan.load_params), case.test)
