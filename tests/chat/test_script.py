@@ -388,7 +388,7 @@ def test_the_json_view_shows_one_document() -> None:
     assert "\u00e9" in text
     assert found["notes"] == [
         "a note",
-        "the call call_1 of python was not made: it must be confirmed, and nobody is asked",
+        "the call call_1 of python was not made: nobody can be asked; --tools-allow python lets it run",
     ]
 
 

@@ -120,6 +120,7 @@ def test_thoughts_are_folded_and_can_be_seen(sandbox: Sandbox) -> None:
         screen.wait_for(r"The user says hello\. I answer kindly\.", after=0)
         screen.line("/reasoning full")
         screen.wait_for("Thoughts from now on: full", after=mark)
+        screen.wait_for(READY, after=mark)
         mark = screen.mark()
         screen.line("/retry")
         screen.wait_for(r"The user says hello\. I answer kindly\.\s+Hello!", after=mark)

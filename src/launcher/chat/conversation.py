@@ -15,6 +15,8 @@ SCHEMA = 1
 """Version of the JSON form. A later launcher reads an older one; an older launcher refuses a later one."""
 
 _INSTRUCTIONS = ("system", "developer")
+_TRAINED_N_CTX = 131_072
+"""What both models were trained for: no larger context is of use."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,7 +116,7 @@ def fit(
         raise UsageError(
             f"the last message makes a prompt of {n_prompt} tokens; the context holds {n_ctx},"
             f" of which {reserve} are kept for the answer",
-            hint=f"gpt-oss chat --ctx-size {_next_size(n_prompt + reserve)}",
+            hint=f"gpt-oss chat --ctx-size {min(_next_size(n_prompt + reserve), _TRAINED_N_CTX)}",
         )
     return Fitted(
         messages=messages,

@@ -230,7 +230,8 @@ def _line_of(event: TurnEvent) -> dict[str, Any] | None:  # noqa: PLR0911 - one 
 
 
 def _unconfirmed(tool: Tool, call: ToolCall) -> NoteDelta:
-    return NoteDelta(text=f"the call {call.id} of {tool.title} was not made: it must be confirmed, and nobody is asked")
+    allowed = f"--tools-allow {tool.title} lets it run"
+    return NoteDelta(text=f"the call {call.id} of {tool.title} was not made: nobody can be asked; {allowed}")
 
 
 def _encoded(value: dict[str, Any], indent: int | None = None) -> str:

@@ -80,7 +80,7 @@ class _Session:
                 if after.do != "model":
                     return ExitCode.DONE
                 sampling, tools, attached, demo, saved = talk.sampling, talk.tools, tuple(talk.attached), False, None
-                self._settings = replace(self._settings, model=after.text, quant=None, url=None)
+                self._settings = replace(self._settings, model=after.text, quant=None)
 
     def _open(self, opened: ExitStack, *, demo: bool) -> Brain:
         """Open what the settings ask for; where that fails in a conversation, what answered so far is opened again."""

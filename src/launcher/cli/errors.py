@@ -7,13 +7,14 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from launcher.errors import DamagedFileError, EngineError, ExitCode, LauncherError, NetworkError, UsageError
 
 
 def run(app: Callable[[], object]) -> None:
     """Run the command line and end the process with the code that its outcome has."""
+    _replace_closed()
     try:
         _run_flushed(app)
     except LauncherError as error:
@@ -63,6 +64,14 @@ def _fail(error: LauncherError) -> None:
         traceback.print_exc()
     print_error(error)
     sys.exit(error.code)
+
+
+def _replace_closed() -> None:
+    """Started with stdout or stderr closed (`>&-`), a program writes nowhere; that is no reason to answer nothing."""
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # as long as the process
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # as long as the process
 
 
 def _leave_quietly() -> None:

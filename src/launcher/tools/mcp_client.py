@@ -111,12 +111,18 @@ class _Loop:
         try:
             # TimeoutError may also be what the coroutine raises, so the wait is apart from the result.
             while not concurrent.futures.wait([future], _TICK_S).done:
+                self._check_alive()
                 if cancelled is not None and cancelled.is_set():
                     future.cancel()
             return future.result()
         except BaseException:
             future.cancel()
             raise
+
+    def _check_alive(self) -> None:
+        """At the end of the interpreter its thread is gone, and nothing will ever be done."""
+        if not self._thread.is_alive():
+            raise RuntimeError("the loop has ended")
 
     def close(self) -> None:
         """Stop it, with whatever still runs on it."""
