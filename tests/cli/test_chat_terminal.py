@@ -44,7 +44,7 @@ def ask(screen: Terminal, question: str, answer: str) -> int:
 
 
 def test_a_whole_conversation(sandbox: Sandbox) -> None:
-    with chat(sandbox, "--tools", "python") as screen:
+    with chat(sandbox, "--tools", "python:unsafe") as screen:
         # Several lines in one question.
         screen.wait_for(READY)
         screen.type(f"first line{ALT_ENTER}second line{ALT_ENTER}How many lines are these?{ENTER}")

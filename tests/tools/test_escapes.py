@@ -37,6 +37,11 @@ COMBINATIONS: tuple[tuple[Layer, ...], ...] = (LAYERS, ("landlock", "seccomp"), 
 """All; what most containers allow; an architecture whose system calls are not known, on a kernel without Landlock."""
 
 
+def children() -> set[int]:
+    """Processes below this one; other tests have some that stay."""
+    return {process.pid for process in psutil.Process().children(recursive=True)}
+
+
 @pytest.fixture(scope="module", params=COMBINATIONS, ids="+".join)
 def jail(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PythonTool]:
     """A tool that has just these layers; skipped where this system does not have them."""
@@ -157,6 +162,7 @@ for name, attempt in {{
 
 
 def test_a_thousand_processes_and_a_daemon_leave_nothing(jail: PythonTool) -> None:
+    before = children()
     code = """
 import os, signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -176,7 +182,7 @@ except OSError as error:
     if has_seccomp(jail):
         assert "refused after 0" in result.text
     assert result.elapsed_s < 15
-    assert not psutil.Process().children(recursive=True)
+    assert not children() - before
     # Each of them has its home in the folder of this tool.
     left = psutil.process_iter(["environ"])
     assert not [each for each in left if (each.info["environ"] or {}).get("HOME") == str(jail.folder)]
@@ -228,6 +234,7 @@ def test_other_programs_cannot_be_started(jail: PythonTool) -> None:
 
 
 def test_what_ignores_signals_is_stopped_within_a_second(jail: PythonTool) -> None:
+    before = children()
     code = """
 import signal, time
 for number in range(1, 64):
@@ -255,4 +262,4 @@ while True:
     assert time.monotonic() - began < 1.0
     assert found[0].is_error
     assert "the user stopped it" in found[0].text
-    assert not psutil.Process().children(recursive=True)
+    assert not children() - before
