@@ -126,10 +126,10 @@ def test_an_attachment_larger_than_the_context(sandbox: Sandbox) -> None:
 
 
 def test_a_tool_that_nobody_can_allow(sandbox: Sandbox) -> None:
-    done = sandbox.run(*GIVEN, "--tools", "python", "What is 17 times 23?")
+    done = sandbox.run(*GIVEN, "--tools", "python:unsafe", "What is 17 times 23?")
     assert (done.code, done.out) == (0, "Without Python I can not tell.\n")
     assert "--tools-allow python lets it run" in done.err
-    allowed = sandbox.run(*GIVEN, "--tools", "python", "--tools-allow", "python", "What is 17 times 23?")
+    allowed = sandbox.run(*GIVEN, "--tools", "python:unsafe", "--tools-allow", "python", "What is 17 times 23?")
     assert (allowed.code, allowed.out) == (0, "17 times 23 is **391**.\n")
     assert "lets it run" not in allowed.err
 

@@ -73,7 +73,9 @@ def test_a_chat_that_will_not_attach(server: tuple[Sandbox, str]) -> None:
 
 def test_tools_through_a_server(server: tuple[Sandbox, str]) -> None:
     sandbox, _ = server
-    done = sandbox.run("chat", "--temp", 0, "--tools", "python", "--tools-allow", "python", "What is 17 times 23?")
+    done = sandbox.run(
+        "chat", "--temp", 0, "--tools", "python:unsafe", "--tools-allow", "python", "What is 17 times 23?"
+    )
     assert (done.code, done.out) == (0, "17 times 23 is **391**.\n")
     assert "tool call: python" in done.err
 
