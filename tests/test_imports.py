@@ -18,7 +18,7 @@ from tests.fakes.hub import loopback_hub
 SOURCE = Path(launcher.__file__).parent
 
 PURE = (
-    *("errors", "units", "records", "settings"),
+    *("errors", "units", "records", "settings", "text"),
     *("planner", "hardware.types", "hardware.seen"),
     *("catalogue.types", "catalogue.ggml_types", "catalogue.gguf", "catalogue.weights", "catalogue.recipes"),
     *("catalogue.repack", "catalogue.classify", "catalogue.request"),
@@ -59,13 +59,14 @@ IMPURE = frozenset(
     }
 )
 
-BASE = frozenset({"errors", "units", "records", "configs"})
+BASE = frozenset({"errors", "units", "records", "configs", "text"})
 """What every room may use, besides the `types` of any."""
 MAY_USE: dict[str, frozenset[str]] = {
     "errors": frozenset(),
     "units": frozenset(),
     "records": frozenset(),
     "configs": frozenset(),
+    "text": frozenset(),
     "demo": frozenset(),
     "paths": frozenset(),
     "settings": frozenset(),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from launcher.bench.chart import Chart, Point, Series, number, ticks, x_ticks
+from launcher.text import printable
 
 WIDTH = 720
 _PLOT_HEIGHT = 300
@@ -176,4 +177,4 @@ def _legend(label: str, i: int, x: float, y: float) -> str:
 
 def _text(text: str) -> str:
     """Text of others: XML has no place for control characters, not even escaped."""
-    return escape("".join(char if char.isprintable() else " " for char in text))
+    return escape(printable(text))

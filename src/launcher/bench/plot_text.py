@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from launcher.bench.chart import Chart, number, ticks, x_ticks
+from launcher.text import printable
 
 MIN_WIDTH = 30
 """Columns below which a chart tells nothing: it is drawn this wide all the same."""
@@ -156,7 +157,7 @@ def _x_labels(columns: dict[int, str], width: int) -> str:
 
 def _cut(text: str, width: int) -> str:
     """On one line, and no wider: a label is mostly a file's name."""
-    text = "".join(char if char.isprintable() else " " for char in text)
+    text = printable(text)
     return text if len(text) <= width else text[: width - 3] + "..."
 
 

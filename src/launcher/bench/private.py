@@ -15,6 +15,7 @@ from launcher.bench.rows import file_name
 from launcher.bench.types import LLAMA_BENCH_FIELDS, BenchRecord
 from launcher.planner.types import DeviceMemory, LoadParams, Throughput
 from launcher.records import to_jsonable
+from launcher.text import printable
 
 REMOVED = "[removed]"
 
@@ -76,7 +77,7 @@ def without_private(records: Sequence[BenchRecord], names: Sequence[str]) -> lis
 
 def without_secrets(text: str, names: Sequence[str]) -> str:
     """Free text on one line, with what is private replaced by `[removed]`."""
-    text = "".join(char if char.isprintable() else " " for char in text)
+    text = printable(text)
     text = _SECRETS.sub(REMOVED, text)
     for name in sorted({name for name in names if name}, key=len, reverse=True):
         pattern = re.escape(name)

@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 
 from launcher.errors import LauncherError, UsageError
+from launcher.text import printable
 
 MAX_BYTES = 4 << 20
 """The longest context of GPT OSS, 131072 tokens, holds about half a MiB of English: this much surely never fits."""
@@ -43,7 +44,7 @@ def fenced(title: str, text: str) -> str:
     """Text of others between fences longer than any row of backticks in it, under a title."""
     longest = max((len(found) for found in _BACKTICKS.findall(text)), default=0)
     fence = "`" * max(3, longest + 1)
-    shown = "".join(char if char.isprintable() else " " for char in title)
+    shown = printable(title)
     return f"{shown}:\n{fence}\n{text.rstrip(chr(10))}\n{fence}"
 
 

@@ -10,9 +10,10 @@ from launcher.bench.compare import Compared, Comparison, Verdict
 from launcher.bench.stats import MIN_SAMPLES, NOISY_CV
 from launcher.cli.bench_sources import Source
 from launcher.cli.columns import BOLD, DIM, Cell, Column, is_styled, styled, table, terminal_width
-from launcher.cli.output import one_line, say
+from launcher.cli.output import say
 from launcher.errors import ExitCode
 from launcher.records import to_jsonable
+from launcher.text import printable
 
 _STYLES: dict[Verdict, str] = {
     "faster": "\x1b[32m",
@@ -59,7 +60,7 @@ def _about(source: Source) -> str:
     """The source, when it was measured, and of what it is all."""
     alone = [{getattr(row, name) for row in source.rows} for name in ("model", "engine")]
     parts = [source.name, *([source.started_at[:16].replace("T", " ")] if source.started_at else [])]
-    return one_line("  ".join([*parts, *(values.pop() for values in alone if len(values) == 1)]))
+    return printable("  ".join([*parts, *(values.pop() for values in alone if len(values) == 1)]))
 
 
 def _differences(found: Comparison) -> Iterator[str]:
@@ -73,7 +74,7 @@ def _differences(found: Comparison) -> Iterator[str]:
 def _value(value: object) -> str:
     if isinstance(value, bool):
         return str(int(value))
-    return "(several)" if value is None else one_line(str(value)) or "none"
+    return "(several)" if value is None else printable(str(value)) or "none"
 
 
 def _table(rows: Sequence[Compared]) -> tuple[list[Column], list[list[Cell]]]:
@@ -133,7 +134,7 @@ def _notes(found: Comparison) -> Iterator[str]:
     for side, names in (("A", found.only_a), ("B", found.only_b)):
         if names:
             more = f" and {len(names) - _N_ALONE} more" if len(names) > _N_ALONE else ""
-            yield one_line(f"only in {side}: {', '.join(names[:_N_ALONE])}{more}")
+            yield printable(f"only in {side}: {', '.join(names[:_N_ALONE])}{more}")
 
 
 def _wrapped(lines: Iterable[str], width: int | None) -> Iterator[str]:

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Protocol
 
-from launcher.cli.output import one_line, say, talk_console
+from launcher.cli.output import say, talk_console
 from launcher.engines.types import Engine
 from launcher.errors import UsageError
 from launcher.settings import Settings
+from launcher.text import printable
 
 if TYPE_CHECKING:
     from launcher.history.types import About
@@ -69,7 +70,7 @@ def _at_url(settings: Settings, url: str) -> Iterator[Brain]:
 
     wanted = None if settings.model == "auto" else _RELEASES.get(settings.model, settings.model)
     with open_url(url, wanted, os.environ) as engine:
-        say(f"{one_line(engine.model)} at {one_line(url)}")
+        say(f"{printable(engine.model)} at {printable(url)}")
         yield Brain(engine=engine, model=engine.model, name=url)
 
 
@@ -140,7 +141,7 @@ def with_model_of(about: About, settings: Settings) -> Settings:
     if model is not None:
         return replace(settings, model=model, quant=None)
     if about.model is not None:
-        say(f"{one_line(about.model)}, which answered in this conversation, is not here; another model goes on.")
+        say(f"{printable(about.model)}, which answered in this conversation, is not here; another model goes on.")
     return settings
 
 

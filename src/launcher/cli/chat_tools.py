@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from launcher.chat.turn import Tools
-from launcher.cli.output import one_line, say
+from launcher.cli.output import say
 from launcher.settings import Settings
+from launcher.text import printable
 from launcher.tools.types import ToolLimits
 
 
@@ -28,7 +29,7 @@ def opened_tools(words: str | None, settings: Settings) -> Iterator[Tools]:
     rules = ToolRules(allow=_patterns(settings.tools_allow), deny=_patterns(settings.tools_deny))
     with open_toolbox(parse_tools(words), limits=limits, rules=rules) as box:
         for note in box.notes:
-            say(one_line(note))
+            say(printable(note))
         yield Tools(tools=box.tools, limits=limits)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
-from launcher.cli.output import one_line
+from launcher.text import printable
 
 DIM, BOLD, RESET = "\x1b[2m", "\x1b[1m", "\x1b[0m"
 _GAP = 2
@@ -54,7 +54,7 @@ def table(
     columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int | None, *, colours: bool = False
 ) -> list[str]:
     """Lines, the head first; no line is wider than `width` as long as its columns can be cut so far."""
-    texts = [[one_line(cell.text) for cell in row] for row in rows]
+    texts = [[printable(cell.text) for cell in row] for row in rows]
     widths = [max(len(column.name), *(len(row[i]) for row in texts), 0) for i, column in enumerate(columns)]
     shown = list(range(len(columns)))
     if width is not None:

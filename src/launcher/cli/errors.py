@@ -96,13 +96,13 @@ def print_error(error: LauncherError) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from launcher.cli.output import one_line
+    from launcher.text import printable
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(Text.assemble(("error: ", "bold red"), one_line(_message(error))))
+    console.print(Text.assemble(("error: ", "bold red"), printable(_message(error))))
     for line in error.details:
-        console.print(Text(f"  {one_line(line)}"))
-    console.print(Text.assemble(("hint:  ", "bold"), one_line(error.hint or _next_command(error))))
+        console.print(Text(f"  {printable(line)}"))
+    console.print(Text.assemble(("hint:  ", "bold"), printable(error.hint or _next_command(error))))
 
 
 def _message(error: LauncherError) -> str:

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TextIO
 
-from launcher.cli.output import one_line
 from launcher.history.conversations import columns, shortened
 from launcher.history.export import about_line, heading, shown
 from launcher.history.types import About, Hit, SavedConversation
+from launcher.text import printable
 
 _BOLD, _DIM, _RESET = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
@@ -53,7 +53,7 @@ def print_conversation(saved: SavedConversation, *, reasoning: bool) -> None:
     out.write(_in(_DIM, about_line(saved.about), styled=styled) + "\n")
     for kept in saved.messages:
         message = kept.message
-        out.write("\n" + _in(_BOLD, f"{one_line(heading(kept))}:", styled=styled) + "\n")
+        out.write("\n" + _in(_BOLD, f"{printable(heading(kept))}:", styled=styled) + "\n")
         if reasoning and message.reasoning:
             thoughts = f"(reasoning)\n{shown(message.reasoning)}" + ("\n(answer)" if message.content else "")
             out.write(_in(_DIM, thoughts, styled=styled) + "\n")
@@ -89,7 +89,7 @@ def age(changed: str, now: datetime) -> str:
 
 def line(text: str) -> str:
     """Text of others on one line."""
-    return " ".join(one_line(text).split())
+    return " ".join(printable(text).split())
 
 
 def file_name(about: About, extension: str) -> str:

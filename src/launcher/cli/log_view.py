@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from launcher.cli.output import one_line
 from launcher.errors import DamagedFileError
+from launcher.text import printable
 
 _STEP_S = 0.1
 
@@ -61,5 +61,5 @@ def _print_from(path: Path, offset: int) -> int:
 def _print(line: bytes) -> None:
     """A line without what could command a terminal; its tabs stay."""
     cells = line.decode("utf-8", "replace").rstrip("\n").split("\t")
-    sys.stdout.write("\t".join(map(one_line, cells)) + "\n")
+    sys.stdout.write("\t".join(map(printable, cells)) + "\n")
     sys.stdout.flush()

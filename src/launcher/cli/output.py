@@ -60,8 +60,3 @@ def say(text: str) -> None:
     """One line of talk on stderr."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
-
-
-def one_line(text: str) -> str:
-    """Text of others, which may hold line breaks and escape sequences: neither reaches a terminal."""
-    return "".join(char if char.isprintable() else " " for char in text)

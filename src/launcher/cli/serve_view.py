@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from launcher.cli.output import one_line, say, talk_console
+from launcher.cli.output import say, talk_console
 from launcher.planner.types import HOST
 from launcher.server.addresses import Interface, interfaces, reachable_at, url_of
 from launcher.server.types import ServerRecord, key_command
 from launcher.server.usage import host_usage
+from launcher.text import printable
 from launcher.units import format_bytes
 
 _TENTH = 0.1
@@ -69,7 +70,7 @@ class ServeSink:
 
     def say(self, text: str) -> None:
         """A line, of which llama-server may have written a part."""
-        self._progress.console.print(one_line(text), markup=False, highlight=False, soft_wrap=True)
+        self._progress.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
     def ready(self, record: ServerRecord) -> None:
         """The bar ends, the address is shown; of a server that is back after a crash or a sleep, that it is."""

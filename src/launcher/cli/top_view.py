@@ -21,6 +21,7 @@ from launcher.server.metrics import (
     Slot,
 )
 from launcher.server.watch import Status
+from launcher.text import printable
 from launcher.units import format_bytes
 
 _WIDEST_BAR = 60
@@ -60,7 +61,7 @@ class Page:
         found = [self._head(width)]
         reading = self.status.reading
         if self.status.problem:
-            found.append(Text(_printable(self.status.problem), style="bold"))
+            found.append(Text(printable(self.status.problem), style="bold"))
         if reading is not None:
             found += _speeds(reading, self.history, draw)
             found += _requests(self.status, reading, draw)
@@ -71,7 +72,7 @@ class Page:
     def _head(self, width: int) -> Text:
         record, state = self.status.record, self.status.state
         since_s = (self.now - datetime.fromisoformat(record.started_at)).total_seconds()
-        parts = [(_printable(record.model), "bold"), (state, _STATE_STYLES[state]), (f"up {duration(since_s)}", "")]
+        parts = [(printable(record.model), "bold"), (state, _STATE_STYLES[state]), (f"up {duration(since_s)}", "")]
         url = record.url if width >= _MEDIUM else f":{record.port}"
         parts.insert(1, (url, ""))
         return Text("  ").join(Text(text, style=style) for text, style in parts if state != "away" or text[:3] != "up ")
@@ -160,7 +161,7 @@ def _memory(rows: Sequence[MemoryRow], draw: _Drawing) -> list[Text]:
     lines = [Text(f"{'memory':<8}{'in use':>9}{'plan':>10}{'':>6}", style="bold")]
     for row in rows:
         share = row.share
-        line = Text(f"{_printable(row.name):<8}{_bytes(row.used_bytes):>9}{_bytes(row.planned_bytes):>10}")
+        line = Text(f"{printable(row.name):<8}{_bytes(row.used_bytes):>9}{_bytes(row.planned_bytes):>10}")
         line.append(f"{'' if share is None else f'{share:.0%}':>6} ")
         lines.append(line.append_text(draw.bar(share, len(line), warn_from=_OVER_PLAN)))
         parts = (("buffers", row.anonymous_bytes), ("mapped", row.mapped_bytes))
@@ -199,8 +200,3 @@ def _bytes(amount: int | None) -> str:
 
 def _count(value: float | None) -> str:
     return "-" if value is None else f"{value:.0f}"
-
-
-def _printable(text: str) -> str:
-    """Names of files may hold escape sequences."""
-    return "".join(char if char.isprintable() else " " for char in text)

@@ -10,6 +10,7 @@ from typing import overload
 from launcher.chat.conversation import Conversation
 from launcher.engines.types import Message
 from launcher.history.types import About, SavedConversation, SavedMessage
+from launcher.text import printable
 
 TITLE_COLUMNS = 60
 UNTITLED = "(no question yet)"
@@ -68,7 +69,7 @@ def title_of(messages: Iterable[Message]) -> str:
 
 def clean(text: str) -> str:
     """Text as one printable line with single spaces."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return " ".join(printable(text).split())
 
 
 @overload

@@ -6,6 +6,8 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+from launcher.text import printable
+
 # As FTS5's unicode61 cuts text: letters and digits, with the marks that sit on them.
 _WORD = re.compile(r"[^\W_](?:[^\W_]|[\u0300-\u036f])*")
 _BEFORE = 24
@@ -75,5 +77,5 @@ def excerpt(terms: tuple[Term, ...], text: str) -> tuple[str, tuple[tuple[int, i
     begin = 0 if first <= _BEFORE else line.find(" ", first - _BEFORE, first) + 1 or first - _BEFORE
     end = min(len(line), begin + _BEFORE + _AFTER)
     cut = ("…" if begin else "") + line[begin:end].strip() + ("…" if end < len(line) else "")
-    cut = "".join(char if char.isprintable() else " " for char in cut)
+    cut = printable(cut)
     return cut, tuple(sorted({span for term in terms for span in places(term, cut)}))

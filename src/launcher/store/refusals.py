@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from launcher.errors import NetworkError
 from launcher.store.config import OFFLINE_WAYS
+from launcher.text import printable
 from launcher.units import format_duration
 
 _RATE_LIMIT = re.compile(r'"\w+"\s*;\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d+)')
@@ -92,7 +93,7 @@ def unreachable(reason: str, asked: Asked) -> NetworkError:
 
 def not_the_file(asked: Asked, *, url: str, said: str, body: bytes) -> NetworkError:
     """The error for an answer with status 200 whose body is no model: an error page, a network's login page."""
-    text = one_line("".join(char if char.isprintable() else " " for char in body[:80].decode("utf-8", "replace")))
+    text = one_line(printable(body[:80].decode("utf-8", "replace")))
     return NetworkError(
         f"{urlsplit(url).hostname} sent something else than {asked.path}: {said}; nothing was kept",
         url=url,

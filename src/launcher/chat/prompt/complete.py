@@ -10,6 +10,7 @@ from pathlib import Path
 from launcher.chat.commands import COMMANDS, Command, find, is_command
 from launcher.chat.prompt.types import Sources
 from launcher.chat.prompt.words import Word, last_word, quoted
+from launcher.text import printable
 
 MAX_FILES = 200
 """Names that are offered of one folder: a longer list is narrowed down by typing, not by looking."""
@@ -100,7 +101,7 @@ def _conversations(pairs: Sequence[tuple[str, str]], typed: str, start: int) -> 
     wanted = typed.strip().casefold()
     for identity, title in pairs:
         if identity.casefold().startswith(wanted) or wanted in title.casefold():
-            meta = "".join(char if char.isprintable() else " " for char in title)
+            meta = printable(title)
             yield Candidate(text=identity, start=start, display=identity, meta=meta)
 
 

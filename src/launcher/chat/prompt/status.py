@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from launcher.chat.prompt.types import Status
+from launcher.text import printable
 from launcher.units import format_bytes
 
 _SEPARATOR = " · "
@@ -64,7 +65,7 @@ def _tools(titles: tuple[str, ...]) -> str:
 
 
 def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else " " for char in text).strip()
+    return printable(text).strip()
 
 
 def _cut(text: str, width: int, width_of: Callable[[str], int]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from launcher.engines.client.site import KEY_VARIABLES, Key, Site
 from launcher.errors import EngineError, LauncherError, NetworkError, UsageError
+from launcher.text import printable
 
 _MAX_SAID = 300
 _OVERFLOW = ("exceed_context_size", "context_length", "context length", "context size", "maximum context")
@@ -163,7 +164,7 @@ def said(text: str, key: Key | None) -> str:
 
 
 def _plain(text: str) -> str:
-    return " ".join("".join(char if char.isprintable() else " " for char in text[:2000]).split())[:_MAX_SAID]
+    return " ".join(printable(text[:2000]).split())[:_MAX_SAID]
 
 
 def _key_refused(site: Site, status: int, key: Key | None, details: tuple[str, ...]) -> NetworkError:
