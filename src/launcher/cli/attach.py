@@ -1,14 +1,11 @@
 """A chat on a server instead of a model of its own: one that runs here, or one at a URL.
 
-This stands before the first token of every attached chat, so it imports little: no planner, no psutil where the system
-itself says when a process began.
+This stands before the first token of every attached chat, so it imports little: no planner and no psutil.
 """
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +14,7 @@ from launcher.catalogue.request import RELEASES
 from launcher.engines.client.site import Key, checked_key, key_of
 from launcher.engines.server_client import ServerEngine, open_server, served_models
 from launcher.paths import folders
-from launcher.records import RecordError, from_jsonable
+from launcher.server.registry import is_alive, read_record, servers_dir
 from launcher.server.types import ServerRecord
 
 if TYPE_CHECKING:
@@ -28,7 +25,6 @@ _OWN_PLAN = (
     *("tensor_split", "parallel", "kv_unified", "swa_full", "min_tps", "streamed", "threads", "load_mode", "repack"),
 )
 """Settings that a running server cannot take on: whoever gives one as a flag wants a model loaded that way."""
-_SAME_START_S = 1.0  # as in server.registry
 
 
 def find_server(settings: Settings, *, state_dir: Path | None = None) -> ServerRecord | None:
@@ -39,11 +35,12 @@ def find_server(settings: Settings, *, state_dir: Path | None = None) -> ServerR
     """
     found = [
         record
-        for record in _records((state_dir or folders().state) / "servers")
-        if record.ready
+        for record in map(read_record, servers_dir(state_dir or folders().state).glob("*.json"))
+        if record is not None
+        and record.ready
         and serves(record, settings)
         and not wants_own_plan(settings, record.n_ctx)
-        and _is_alive(record)
+        and is_alive(record)
     ]
     return min(found, key=lambda record: (record.port != settings.port, record.port), default=None)
 
@@ -110,41 +107,3 @@ def chosen_model(names: tuple[str, ...]) -> str:
     """A GPT OSS where there is one, the larger before the smaller; else the first."""
     ours = [name for name in names if "gpt-oss" in name.lower() and "safeguard" not in name.lower()]
     return next((name for name in ours if "120b" in name.lower()), (ours or names)[0])
-
-
-def _records(folder: Path) -> Iterator[ServerRecord]:
-    """Records of servers, as server.registry writes them; it also removes those that are damaged or outdated."""
-    for path in folder.glob("*.json"):
-        try:
-            table = json.loads(path.read_text(encoding="utf-8"))
-            yield from_jsonable(ServerRecord, {name: value for name, value in table.items() if name != "schema"})
-        except (OSError, ValueError, AttributeError, RecordError):
-            continue
-
-
-def _is_alive(record: ServerRecord) -> bool:
-    started = _started_s(record.pid)
-    return started is not None and abs(started - record.pid_started_s) <= _SAME_START_S
-
-
-def _started_s(pid: int) -> float | None:
-    """When a process began, as psutil tells it: it costs more to import than the rest of this module together."""
-    if sys.platform == "linux":
-        import os
-
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_bytes()
-            boot = Path("/proc/stat").read_bytes()
-            # The name of the program, in brackets, may hold spaces and brackets of its own.
-            fields = stat.rpartition(b")")[2].split()
-            booted_s = next(int(line.split()[1]) for line in boot.splitlines() if line.startswith(b"btime "))
-            started_s = int(fields[19]) / os.sysconf("SC_CLK_TCK") + booted_s
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, IndexError, StopIteration):
-            pass  # a container that hides it: psutil may know a way
-        else:
-            return None if fields[0] == b"Z" else started_s
-    from launcher.server.registry import process_started_s
-
-    return process_started_s(pid)
