@@ -8,15 +8,12 @@ says every part exactly as taught, whatever stands before it.
 
 from __future__ import annotations
 
-import argparse
 import random
-import sys
-import tempfile
 from pathlib import Path
 
 import llama_cpp
-import torch
-from tiny_gpt_oss import chat_script, check, corpus, export, train
+from tiny_gpt_oss import chat_script, check, corpus, train
+from tiny_gpt_oss.fixture import Fixture, make
 from tiny_gpt_oss.model import TinyConfig
 
 TARGET = Path(__file__).resolve().parents[1] / "tests" / "data" / "chat" / "chat-gpt-oss.gguf"
@@ -58,30 +55,17 @@ def faults(path: Path, template: corpus.ChatTemplate) -> list[str]:
 
 
 def main() -> int:
-    """Train, export, quantise, examine, write. Returns 1 where a part is not said as taught."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=TARGET)
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--seed", type=int, default=17)
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    source = corpus.TEMPLATE_PATH.read_text()
-    template = corpus.ChatTemplate(source)
-    settings = train.TrainSettings(seed=args.seed, steps=args.steps, muon_lr=0.01)
-    draw = chat_script.draw_chat
-    tokenizer = train.fit_tokenizer(template, args.seed, CONFIG.n_vocab, 400, draw)
-    model = train.train(CONFIG, settings, template, tokenizer, lambda entry: print(entry, file=sys.stderr), draw=draw)
-    with tempfile.TemporaryDirectory() as folder:
-        f32, mxfp4 = Path(folder) / "f32.gguf", Path(folder) / "mxfp4.gguf"
-        export.write_f32(f32, model, tokenizer, source, name=NAME, description=DESCRIPTION)
-        export.quantise(f32, mxfp4)
-        if wrong := faults(mxfp4, template):
-            print(f"{len(wrong)} parts are not said as taught:", *wrong, sep="\n", file=sys.stderr)
-            return 1
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_bytes(mxfp4.read_bytes())
-    print(f"wrote {args.out} ({args.out.stat().st_size} bytes)", file=sys.stderr)
-    return 0
+    """Make the fixture. Returns 1 where a part is not said as taught."""
+    fixture = Fixture(
+        target=TARGET,
+        name=NAME,
+        description=DESCRIPTION,
+        config=CONFIG,
+        settings=train.TrainSettings(seed=17, steps=700, muon_lr=0.01),
+        draw=chat_script.draw_chat,
+        faults=faults,
+    )
+    return make(fixture, __doc__ or "")
 
 
 if __name__ == "__main__":

@@ -10,12 +10,13 @@ from typing import cast
 
 import pytest
 
-from launcher.chat.actions import Loaded, ReasoningView, World, act
+from launcher.chat.actions import Loaded, World, act
 from launcher.chat.commands import COMMANDS
 from launcher.chat.conversation import Conversation
 from launcher.chat.reports import file_names, help_text, last_code_block
 from launcher.chat.talk import Next, Talk, talk_on
 from launcher.chat.turn import Tools
+from launcher.chat.types import ReasoningView
 from launcher.engines.types import Sampling
 from launcher.errors import UsageError
 from launcher.history.types import About, History, SavedConversation, SavedMessage

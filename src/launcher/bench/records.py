@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.bench.formats import record_line
+from launcher.bench.history import FILE_NAME
 from launcher.bench.run import Outcome
 from launcher.bench.session import Case, Sample
 from launcher.bench.stats import percentile
@@ -17,7 +18,7 @@ from launcher.engines.params import override_patterns
 from launcher.hardware.types import Hardware
 from launcher.planner.types import HOST, DeviceMemory, LoadParams, Throughput
 
-HISTORY_FILE = "bench.jsonl"
+HISTORY_FILE = FILE_NAME
 _DEFAULT_POLL = 50  # ggml_threadpool_params_default
 
 

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import cast, get_args
 
 from launcher.chat.attachments import too_large
 from launcher.chat.commands import find
@@ -14,11 +14,11 @@ from launcher.chat.conversation import Conversation
 from launcher.chat.reports import context_text, file_names, help_text, last_code_block, shortened, stats_text
 from launcher.chat.talk import ASK, Next, Talk
 from launcher.chat.turn import Tools
+from launcher.chat.types import ReasoningView
 from launcher.engines.types import ReasoningEffort
 from launcher.errors import UsageError
 from launcher.history.types import SavedConversation
 
-ReasoningView = Literal["full", "fold", "hide"]
 _OSC_52_MAX_BYTES = 74_994
 """Base64 of what xterm and tmux take; more is dropped by them in silence."""
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from launcher.chat.printer import Printer
-from launcher.chat.types import Consent, TurnEvent
+from launcher.chat.types import Consent, ReasoningView, TurnEvent
 from launcher.engines.types import EndDelta, NoteDelta, TextDelta, ToolCall
 from launcher.tools.types import Tool
 
@@ -19,12 +18,12 @@ class PlainView(Printer):
     _ended: bool = field(default=True, init=False)
 
     @property
-    def reasoning(self) -> Literal["full", "fold", "hide"]:
+    def reasoning(self) -> ReasoningView:
         """How thoughts are shown."""
         return "full" if self.show_reasoning else "hide"
 
     @reasoning.setter
-    def reasoning(self, mode: Literal["full", "fold", "hide"]) -> None:
+    def reasoning(self, mode: ReasoningView) -> None:
         self.show_reasoning = mode == "full"
 
     def show(self, event: TurnEvent) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypedDict, Unpack
 
 from launcher.chat.attachments import attachment, decoded, fenced, read_attached, read_bytes, too_large
 from launcher.chat.record import ScriptAnswer, answer_record, parsed_json, result_value
@@ -115,9 +115,17 @@ def outcome(reason: FinishReason, content: str, *, with_schema: bool = False, ma
     return Outcome(code=ExitCode.DONE)
 
 
+class _How(TypedDict, total=False):
+    """How a turn ended, and what was asked of it; see `answer_record`."""
+
+    conversation: int | str | None
+    finish_reason: FinishReason | None
+    with_schema: bool
+
+
 @dataclass(kw_only=True, slots=True)
-class JsonView:
-    """Shows nothing while a turn goes on; `document` is the whole of it."""
+class _ScriptView:
+    """What both views for scripts are: nobody is there to be asked, and a turn ends as one record."""
 
     model: str
     engine: str
@@ -135,66 +143,36 @@ class JsonView:
     def close(self) -> None:
         """Nothing is left unfinished."""
 
-    def document(
-        self,
-        *,
-        conversation: int | str | None = None,
-        finish_reason: FinishReason | None = None,
-        with_schema: bool = False,
-    ) -> str:
-        """One JSON document, see `answer_record`."""
-        record = answer_record(
-            self.answer,
-            model=self.model,
-            engine=self.engine,
-            conversation=conversation,
-            finish_reason=finish_reason,
-            with_schema=with_schema,
-        )
-        return _encoded(record, indent=2) + "\n"
+    def record(self, **how: Unpack[_How]) -> dict[str, Any]:
+        """The turn as `answer_record` spells it."""
+        return answer_record(self.answer, model=self.model, engine=self.engine, **how)
 
 
 @dataclass(kw_only=True, slots=True)
-class JsonLinesView:
+class JsonView(_ScriptView):
+    """Shows nothing while a turn goes on; `document` is the whole of it."""
+
+    def document(self, **how: Unpack[_How]) -> str:
+        """One JSON document."""
+        return _encoded(self.record(**how), indent=2) + "\n"
+
+
+@dataclass(kw_only=True, slots=True)
+class JsonLinesView(_ScriptView):
     """Writes each event as a line of JSON, at once. The last line, `end`, holds what `--json` prints."""
 
     out: TextIO
-    model: str
-    engine: str
-    answer: ScriptAnswer = field(default_factory=ScriptAnswer)
 
     def show(self, event: TurnEvent) -> None:
         """Write an event."""
-        self.answer.take(event)
+        _ScriptView.show(self, event)  # no super(): a dataclass with slots is another class than the one it names
         line = _line_of(event)
         if line is not None:
             self._write(line)
 
-    def confirm(self, tool: Tool, call: ToolCall) -> Consent:
-        """Nobody is there to be asked."""
-        self.show(_unconfirmed(tool, call))
-        return "no"
-
-    def close(self) -> None:
-        """Every line is whole already."""
-
-    def finish(
-        self,
-        *,
-        conversation: int | str | None = None,
-        finish_reason: FinishReason | None = None,
-        with_schema: bool = False,
-    ) -> None:
+    def finish(self, **how: Unpack[_How]) -> None:
         """Write the last line."""
-        record = answer_record(
-            self.answer,
-            model=self.model,
-            engine=self.engine,
-            conversation=conversation,
-            finish_reason=finish_reason,
-            with_schema=with_schema,
-        )
-        self._write({"type": "end", **record})
+        self._write({"type": "end", **self.record(**how)})
 
     def _write(self, value: dict[str, Any]) -> None:
         self.out.write(_encoded(value) + "\n")

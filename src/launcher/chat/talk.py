@@ -51,7 +51,6 @@ class Talk:
     """Of every answer of the engine so far."""
     n_prompt: int = 0
     """Tokens that the context held after the last answer."""
-    last_reasoning: str = ""
     while_answering: Callable[[], AbstractContextManager[None]] = nullcontext
     """Entered around each turn."""
     _taken_up: bool = field(default=False, init=False)
@@ -92,7 +91,7 @@ class Talk:
     def set_conversation(self, conversation: Conversation, conversation_id: int | None) -> None:
         """Go on with another conversation."""
         self.conversation, self.conversation_id = conversation, conversation_id
-        self.n_prompt, self.last_reasoning = 0, ""
+        self.n_prompt = 0
         self._taken_up = conversation_id is not None
         self.attached.clear()
         if conversation.reasoning_effort is not None:
@@ -138,14 +137,6 @@ class Talk:
         self.timings.extend(turn.timings)
         last = turn.timings[-1]
         self.n_prompt = last.cache_n + last.prompt_n + last.predicted_n
-        thoughts = (m.reasoning for m in turn.conversation.messages[turn_start(turn.conversation) :] if m.reasoning)
-        self.last_reasoning = "\n\n".join(thoughts)
-
-
-def turn_start(conversation: Conversation) -> int:
-    """Where the last turn begins: its question."""
-    asked = [index for index, message in enumerate(conversation.messages) if message.role == "user"]
-    return asked[-1] if asked else 0
 
 
 def talk_on(

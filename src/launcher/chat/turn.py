@@ -25,7 +25,7 @@ from launcher.engines.types import (
     ToolCallDelta,
 )
 from launcher.errors import EngineError
-from launcher.tools.types import Tool, ToolLimits, ToolResult, function_of
+from launcher.tools.types import Tool, ToolLimits, ToolResult, find_tool, function_of
 
 _RESERVE_PART = 4  # a quarter of the context, at most, is kept free for the answer
 _RESERVE_MAX_TOKENS = 4096
@@ -50,11 +50,6 @@ class Tools:
     def functions(self) -> list[dict[str, Any]]:
         """As the model is told of them."""
         return [function_of(tool) for tool in self.tools]
-
-    def find(self, name: str) -> Tool | None:
-        """The tool that a model means; it writes Harmony's namespace before a name at times."""
-        short = name.removeprefix("functions.")
-        return next((tool for tool in self.tools if tool.name == short), None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -184,7 +179,7 @@ def _answer(
 
 def _called(tools: Tools, call: ToolCall, view: View) -> tuple[ToolResult, bool]:
     """Run one call where the user allows it; whether the user stopped the turn."""
-    tool = tools.find(call.name)
+    tool = find_tool(tools.tools, call.name)
     if tool is None:
         names = ", ".join(known.name for known in tools.tools)
         result = ToolResult(text=f"There is no tool {call.name!r}; there are: {names}.", is_error=True)

@@ -9,6 +9,8 @@ from launcher.engines.types import ChatDelta, ToolCall
 from launcher.tools.types import Tool, ToolResult
 
 Consent = Literal["once", "always", "no"]
+ReasoningView = Literal["full", "fold", "hide"]
+"""How thoughts are shown: all of them, in one line once they end, or not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

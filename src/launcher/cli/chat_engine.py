@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Protocol
 
+from launcher.catalogue.request import RELEASES
 from launcher.cli.output import say, talk_console
 from launcher.engines.types import Engine
 from launcher.errors import UsageError
@@ -25,7 +26,6 @@ _PLACEMENT = (
     *("cache_type_k", "cache_type_v", "batch_size", "ubatch_size", "load_mode", "repack"),
     *("device", "tensor_split", "parallel", "kv_unified", "swa_full", "min_tps", "streamed"),
 )
-_RELEASES = {"20b": "gpt-oss-20b", "120b": "gpt-oss-120b"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +68,7 @@ def open_brain(settings: Settings, *, demo: bool = False, refresh: bool = False)
 def _at_url(settings: Settings, url: str) -> Iterator[Brain]:
     from launcher.cli.attach import open_url
 
-    wanted = None if settings.model == "auto" else _RELEASES.get(settings.model, settings.model)
+    wanted = None if settings.model == "auto" else RELEASES.get(settings.model, settings.model)
     with open_url(url, wanted, os.environ) as engine:
         say(f"{printable(engine.model)} at {printable(url)}")
         yield Brain(engine=engine, model=engine.model, name=url)

@@ -21,7 +21,6 @@ from launcher.cli.quiet import no_echo
 from launcher.engines.types import FinishReason, Sampling
 from launcher.errors import UsageError
 from launcher.history.types import History, SavedConversation
-from launcher.paths import folders
 from launcher.settings import Settings
 
 if TYPE_CHECKING:
@@ -221,9 +220,9 @@ def open_history_of(settings: Settings) -> Iterator[History]:
 
         yield NullHistory()
         return
-    from launcher.history.opening import FILE_NAME, open_history
+    from launcher.history.opening import history_path, open_history
 
-    with open_history(folders().data / FILE_NAME, tell=say) as history:
+    with open_history(history_path(), tell=say) as history:
         yield history
 
 

@@ -12,11 +12,12 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from launcher.chat.actions import Loaded, ReasoningView, World, act
+from launcher.chat.actions import Loaded, World, act
 from launcher.chat.conversation import Conversation, from_json
 from launcher.chat.prompt import Sources, Status, open_prompt
 from launcher.chat.talk import Next, Talk, talk_on
 from launcher.chat.turn import Tools
+from launcher.chat.types import ReasoningView
 from launcher.cli.chat_engine import Brain, open_brain
 from launcher.cli.chat_session import (
     Ask,
@@ -104,7 +105,7 @@ class _Session:
         talk = new_talk(brain, self._view, self._settings, sampling, history=self._history, tools=tools)
         if before is not None:
             talk.conversation, talk.conversation_id = before.conversation, before.conversation_id
-            talk.timings, talk.last_reasoning = before.timings, before.last_reasoning
+            talk.timings = before.timings
             if talk.conversation_id is not None:
                 self._history.set_model(talk.conversation_id, model=brain.model, file=brain.file, engine=brain.name)
         else:

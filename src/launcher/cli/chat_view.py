@@ -7,8 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from launcher.chat.actions import ReasoningView
-from launcher.chat.types import View
+from launcher.chat.types import ReasoningView, View
 from launcher.cli.quiet import ask_aloud
 from launcher.settings import Settings
 

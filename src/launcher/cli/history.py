@@ -160,6 +160,6 @@ def path(debug: options.Debug = False) -> None:  # noqa: ARG001
 
       sqlite3 "$(gpt-oss history path)" .schema
     """
-    from launcher.cli.history_session import history_path
+    from launcher.history.opening import history_path
 
     typer.echo(history_path())

@@ -17,19 +17,13 @@ from launcher.cli.output import print_json, say
 from launcher.errors import DamagedFileError, UsageError
 from launcher.history.conversations import count_said, unsaved
 from launcher.history.null import NullHistory
-from launcher.history.opening import FILE_NAME, open_history
+from launcher.history.opening import history_path, open_history
 from launcher.history.types import About, History, SavedConversation
-from launcher.paths import folders
 from launcher.records import RecordError, from_jsonable
 
 _AGE = re.compile(r"(\d{1,5})\s*([hdwy])")
 _DAYS = {"h": 1 / 24, "d": 1, "w": 7, "y": 365}
 _NONE_YET = "no conversation is kept yet; gpt-oss chat begins one"
-
-
-def history_path() -> Path:
-    """The file, there or not."""
-    return folders().data / FILE_NAME
 
 
 @contextmanager

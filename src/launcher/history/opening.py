@@ -22,6 +22,7 @@ from launcher.history.schema import (
 )
 from launcher.history.store import SqliteHistory
 from launcher.history.types import History
+from launcher.paths import folders
 
 FILE_NAME = "history.sqlite3"
 """In the launcher's folder for data."""
@@ -29,6 +30,11 @@ BUSY_TIMEOUT_S = 5.0
 """How long a write waits for another process. Each writes for milliseconds; only a stopped one takes longer."""
 _BROKEN = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _COMPANIONS = ("", "-wal", "-shm")
+
+
+def history_path() -> Path:
+    """The file of this person's conversations, there or not."""
+    return folders().data / FILE_NAME
 
 
 def utc_now() -> datetime:

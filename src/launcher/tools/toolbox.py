@@ -15,7 +15,7 @@ from launcher.tools.mcp_config import McpConfig, parse_mcp_config
 from launcher.tools.mcp_types import McpServer
 from launcher.tools.python_tool import open_python_tool
 from launcher.tools.request import ServerRequest, ToolRequest, ToolRules
-from launcher.tools.types import Tool, ToolLimits, Verdict
+from launcher.tools.types import Tool, ToolLimits, Verdict, find_tool
 
 MCP_FILE = "mcp.json"
 """Name of the servers' file in the config folder."""
@@ -31,9 +31,8 @@ class Toolbox:
     """Lines for the user: how Python is closed in, which servers and tools cannot be used, and why."""
 
     def find(self, name: str) -> Tool | None:
-        """The tool that the model calls so; models write a prefix such as `functions.` before it at times."""
-        short = name.removeprefix("functions.")
-        return next((tool for tool in self.tools if tool.name == short), None)
+        """The tool that the model calls so."""
+        return find_tool(self.tools, name)
 
 
 def mcp_file(environ: Mapping[str, str] | None = None) -> Path:

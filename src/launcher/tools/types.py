@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -75,3 +76,9 @@ def function_of(tool: Tool) -> dict[str, Any]:
     """A tool in the form that OpenAI's API and chat templates take."""
     function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
     return {"type": "function", "function": function}
+
+
+def find_tool(tools: Iterable[Tool], name: str) -> Tool | None:
+    """The tool that a model calls so; it writes Harmony's namespace, `functions.`, before a name at times."""
+    short = name.removeprefix("functions.")
+    return next((tool for tool in tools if tool.name == short), None)

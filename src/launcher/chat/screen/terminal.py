@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Literal, TextIO
+from typing import TextIO
 
 from launcher.chat.printer import ANSWERS, QUESTION, timings_line
 from launcher.chat.screen.calls import call_lines, result_lines
@@ -19,7 +19,7 @@ from launcher.chat.screen.theme import DIM, ITALIC, Theme
 from launcher.chat.screen.ticker import Ticker, Ticks
 from launcher.chat.screen.totals import total_of
 from launcher.chat.screen.wrap import cut, wrapped
-from launcher.chat.types import Consent, ToolEnded, ToolStarted, TurnEvent
+from launcher.chat.types import Consent, ReasoningView, ToolEnded, ToolStarted, TurnEvent
 from launcher.engines.types import (
     Channel,
     EndDelta,
@@ -31,8 +31,6 @@ from launcher.engines.types import (
     ToolCallDelta,
 )
 from launcher.tools.types import Tool
-
-ReasoningView = Literal["full", "fold", "hide"]
 
 INTERVAL_S = 0.035
 """Between two paintings: with the time that one takes, no token waits for 50 ms."""
