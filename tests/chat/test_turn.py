@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from launcher.chat.conversation import Conversation
-from launcher.chat.turn import REFUSED, SPENT, STOPPED, Tools, Turn, run_turn, shown_arguments, stop_on_interrupt
+from launcher.chat.turn import REFUSED, SPENT, STOPPED, Tools, Turn, run_turn, stop_on_interrupt
 from launcher.engines.types import ChatDelta, EndDelta, Message, Sampling, TextDelta, ToolCall, ToolCallDelta
 from launcher.errors import EngineError
 from launcher.tools.types import ToolLimits, ToolResult, Verdict
@@ -223,16 +223,3 @@ def test_outside_the_main_thread_signals_are_left_alone() -> None:
     thread.start()
     thread.join()
     assert seen == [before]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "shown"),
-    [
-        ('{"code":"print(1)\\n"}', "print(1)\n"),
-        ("print(1)", "print(1)"),
-        ('{ "path": "ä" }', '{"path": "ä"}'),
-        ("[" * 100_000, "[" * 100_000),
-    ],
-)
-def test_arguments_for_a_person(arguments: str, shown: str) -> None:
-    assert shown_arguments(arguments) == shown

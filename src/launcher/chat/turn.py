@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -235,14 +234,3 @@ def stop_on_interrupt(cancel: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def shown_arguments(arguments: str) -> str:
-    """What a call is asked to do, for a person: the code of `python` as code, else the JSON as it is."""
-    try:
-        value = json.loads(arguments)
-    except (ValueError, RecursionError):
-        return arguments
-    if isinstance(value, dict) and set(value) == {"code"} and isinstance(value["code"], str):
-        return value["code"]
-    return json.dumps(value, ensure_ascii=False)
