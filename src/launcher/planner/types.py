@@ -17,6 +17,9 @@ Tier = Literal["gpu", "gpu+cpu-experts", "partial", "cpu", "streamed"]
 """Fastest to slowest: all on the GPU; experts of some layers on the CPU; whole layers on the CPU; all on the CPU;
 weights streamed from disk for every token."""
 
+Purpose = Literal["chat", "serve", "long-context"]
+"""What a placement is tuned for: one stream, several at the same time, or one that reaches far back."""
+
 HOST = "CPU"
 """Name of the host's row in a memory table and of its rates: ggml's own name of the device."""
 
@@ -91,6 +94,40 @@ class LoadParams:
     llama.cpp's: spelt as --override-tensor."""
     op_offload: bool = True
     """Whether prompts copy host weights to the device and compute there (llama.cpp's default)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Changes:
+    """What measured runs found better than the planner's choice, in `LoadParams`' words; None leaves it as planned."""
+
+    n_threads: int | None = None
+    n_threads_batch: int | None = None
+    n_batch: int | None = None
+    n_ubatch: int | None = None
+    flash_attn: bool | None = None
+    n_gpu_layers: int | None = None
+    n_cpu_moe: int | None = None
+    tensor_split: tuple[float, ...] | None = None
+    split_mode: SplitMode | None = None
+    load_mode: LoadMode | None = None
+    repack: bool | None = None
+    op_offload: bool | None = None
+    type_k: KvType | None = None
+    type_v: KvType | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tuned:
+    """The settings that won on this machine, for one model file, one engine build and one purpose."""
+
+    purpose: Purpose
+    changes: Changes
+    pp_ratio: float
+    """Prompt speed over that of the plan without the changes, median of paired runs."""
+    tg_ratio: float
+    """Decode speed likewise."""
+    date: str
+    """ISO date of the measurement."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
