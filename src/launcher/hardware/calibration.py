@@ -6,8 +6,9 @@ import json
 from contextlib import suppress
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from launcher.hardware.identity import machine_record, same_machine
 from launcher.planner.types import Calibration, Correction, Tier
 from launcher.records import RecordError, from_jsonable, to_jsonable
 
@@ -81,22 +82,16 @@ def record_run(hardware: Hardware, run: MeasuredRun, *, state_dir: Path) -> Cali
     kept = [r for i, r in enumerate(runs) if sum(later.tier == r.tier for later in runs[i:]) <= _KEPT_RUNS]
     from launcher.paths import write_atomic
 
-    record = {"schema": SCHEMA, "machine": _machine(hardware), "runs": [to_jsonable(r) for r in kept]}
+    record = {"schema": SCHEMA, "machine": machine_record(hardware), "runs": [to_jsonable(r) for r in kept]}
     with suppress(OSError):
         write_atomic(state_dir / _FILE, json.dumps(record))
     return corrections(kept)
 
 
-def _machine(hardware: Hardware) -> list[Any]:
-    """What a correction holds for: this processor, memory, these devices, this engine."""
-    devices = [[device.description, device.total_bytes] for device in hardware.devices]
-    return [hardware.cpu.name, hardware.memory.total_bytes, devices, hardware.engine.llama_cpp_commit]
-
-
 def _read(hardware: Hardware, state_dir: Path) -> list[MeasuredRun]:
     try:
         kept = json.loads((state_dir / _FILE).read_text(encoding="utf-8"))
-        if kept["schema"] != SCHEMA or kept["machine"] != _machine(hardware):
+        if kept["schema"] != SCHEMA or not same_machine(kept["machine"], hardware):
             return []
         return [from_jsonable(MeasuredRun, run) for run in kept["runs"]]
     except (OSError, ValueError, KeyError, TypeError, RecordError):
