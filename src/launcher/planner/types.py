@@ -128,6 +128,22 @@ class Tuned:
     """Decode speed likewise."""
     date: str
     """ISO date of the measurement."""
+    against: LoadParams | None = None
+    """The plan that was beaten: layers tuned against one placement say nothing of another. None: not kept."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AppliedTuned:
+    """What of the tuned settings a plan has."""
+
+    purpose: Purpose
+    """That they were tuned for; not the plan's own where there was nothing for that."""
+    date: str
+    changes: Changes
+    """Those that the plan took: what the request pins is left out."""
+    pp_ratio: float | None
+    """As measured; None where the plan is not the one that was measured."""
+    tg_ratio: float | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -272,6 +288,8 @@ class Plan:
     """The machine that was planned for."""
     fits: bool = True
     """False in the nearest miss that a DoesNotFitError carries."""
+    tuned: AppliedTuned | None = None
+    """Settings in `load_params` that measured runs found; None: all of it is the planner's."""
 
     @property
     def tg_ts(self) -> float | None:
