@@ -1,0 +1,309 @@
+"""Take a model that was carried here into the hub's cache, under its repository and commit, every hash verified."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from launcher.catalogue.types import ModelFile
+from launcher.errors import DamagedFileError
+from launcher.store.cache import PART_SUFFIX, RepoCache, is_sha256, link_pointer, write_ref
+from launcher.store.disk import disk_error, free_bytes, is_full, locked, no_room
+from launcher.store.local import check_parts
+from launcher.store.transfer_dir import (
+    LARGEST_MANIFEST_BYTES,
+    MANIFEST,
+    SCHEMA,
+    CarriedPart,
+    Manifest,
+    Piece,
+    parse_manifest,
+)
+from launcher.store.transfer_dir_copy import Segment, check_regular, copy_segments, hash_segments, open_part
+from launcher.store.types import LocalModel, NullProgress, ProgressSink
+
+MOST_FOLDERS = 1000
+"""Folders of a stick that are looked into for a manifest."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Carried:
+    """A manifest, and the folder that its files are in."""
+
+    manifest: Manifest
+    folder: Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImportOptions:
+    """What an import touches outside this program; tests put fakes here."""
+
+    free_bytes: Callable[[Path], int] = free_bytes
+    opened: Callable[[Path], BinaryIO] = open_part
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Import:
+    carried: Carried
+    cache: RepoCache
+    options: ImportOptions
+    progress: ProgressSink
+
+    @property
+    def retry(self) -> str:
+        return f"gpt-oss models import {self.carried.folder}"
+
+
+def find_carried(path: Path) -> tuple[Carried, ...]:
+    """The models in a folder that `export` wrote, or wrote into; or the one of a manifest file.
+
+    Raises:
+        DamagedFileError: there is none, or one of the manifests can't be used.
+    """
+    if path.name == MANIFEST and path.is_file():
+        return (_read(path),)
+    try:
+        if (path / MANIFEST).is_file():
+            return (_read(path / MANIFEST),)
+        folders = sorted(path.iterdir())[:MOST_FOLDERS]
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise DamagedFileError(f"{path} can't be read: {reason}", path=str(path), hint="gpt-oss models") from error
+    found = tuple(_read(folder / MANIFEST) for folder in folders if (folder / MANIFEST).is_file())
+    if not found:
+        raise DamagedFileError(
+            f"no exported model is in {path}: neither it nor a folder in it has a {MANIFEST}",
+            path=str(path),
+            hint="gpt-oss models export --help",
+        )
+    return found
+
+
+def _read(path: Path) -> Carried:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(LARGEST_MANIFEST_BYTES + 1)
+    except OSError as error:
+        raise DamagedFileError(f"{path} can't be read: {error.strerror or error}", path=str(path)) from error
+    if len(data) > LARGEST_MANIFEST_BYTES:
+        raise DamagedFileError("this manifest is larger than any can be", path=str(path))
+    return Carried(manifest=parse_manifest(data, str(path)), folder=path.parent)
+
+
+def carried_file(path: Path, known: Iterable[ModelFile], progress: ProgressSink) -> Carried:
+    """A bare GGUF (all its parts, if it is split) as if it had a manifest: told by its hash from the files known.
+
+    Raises:
+        DamagedFileError: it can't be read, or nothing known has these hashes.
+    """
+    paths = check_parts(path)
+    sizes = [each.stat().st_size for each in paths]
+    progress.start(sum(sizes), 0, path.name)
+    try:
+        hashes = [
+            hash_segments([Segment(path=each, start=0, n_bytes=size)], progress, f"hashing {each.name}")
+            for each, size in zip(paths, sizes, strict=True)
+        ]
+    finally:
+        progress.finish()
+    for file in known:
+        if file.repo and file.revision and [part.sha256 for part in file.parts] == hashes:
+            break
+    else:
+        raise DamagedFileError(
+            f"no file that the catalogue knows has the sha256 of {path.name}, {hashes[0][:12]}…: it can be used "
+            "where it is",
+            path=str(path),
+            hint=f"gpt-oss plan --model {path}",
+        )
+    parts = (
+        CarriedPart(
+            path=part.path,
+            size_bytes=size,
+            sha256=sha256,
+            pieces=(Piece(file=each.name, size_bytes=size, sha256=sha256),),
+        )
+        for part, each, size, sha256 in zip(file.parts, paths, sizes, hashes, strict=True)
+    )
+    manifest = Manifest(
+        schema=SCHEMA,
+        kind="gpt-oss-launcher model",
+        model=file.model,
+        quant=file.quant,
+        repo=file.repo,
+        commit=file.revision,
+        licence=None,
+        dense_bpw=file.dense_bpw,
+        exported_at="",
+        parts=tuple(parts),
+    )
+    return Carried(manifest=manifest, folder=paths[0].parent)
+
+
+def import_model(
+    carried: Carried,
+    *,
+    cache_dir: Path,
+    known: Iterable[ModelFile] = (),
+    options: ImportOptions | None = None,
+    progress: ProgressSink | None = None,
+) -> LocalModel:
+    """Bring a carried model into the hub's cache. An interrupted call is gone on with by the next.
+
+    A file gets its final name there only when its sha256 is the manifest's; `known` files of the same commit must have
+    the same hashes, so that a manifest can't pass another content off as theirs.
+
+    Raises:
+        DamagedFileError: a file of the folder is missing, of another size or hash, or not what is known of it.
+        DoesNotFitError: no room.
+        LauncherError: the cache can't be written.
+    """
+    manifest = carried.manifest
+    cache = RepoCache(cache_dir=cache_dir, repo=manifest.repo)
+    run = _Import(carried=carried, cache=cache, options=options or ImportOptions(), progress=progress or NullProgress())
+    confirmed = _check_known(run, known)
+    with _disk_errors(run):
+        for part in manifest.parts:
+            _check_pointer(run, part)
+        missing = [part for part in manifest.parts if not _is_here(run, part)]
+        for part in missing:
+            for piece in part.pieces:
+                check_regular(carried.folder / piece.file, piece.size_bytes, hint=run.retry)
+        _check_room(run, missing)
+        run.progress.start(manifest.size_bytes, 0, f"{manifest.repo}:{manifest.quant}")
+        try:
+            paths = tuple(_take(run, part) for part in manifest.parts)
+        finally:
+            run.progress.finish()
+        if cache.read_ref("main") is None:
+            write_ref(cache.ref("main"), manifest.commit)
+    notes = () if confirmed else ("its hashes are those of the manifest: this launcher's catalogue has no such build",)
+    return LocalModel(paths=paths, notes=notes)
+
+
+def _check_known(run: _Import, known: Iterable[ModelFile]) -> bool:
+    """Whether all hashes are those of the catalogue. Raises where one is another's."""
+    manifest = run.carried.manifest
+    hashes = {
+        part.path: part.sha256
+        for file in known
+        if file.repo == manifest.repo and file.revision == manifest.commit
+        for part in file.parts
+        if part.sha256 is not None
+    }
+    for part in manifest.parts:
+        if hashes.get(part.path, part.sha256) != part.sha256:
+            raise DamagedFileError(
+                f"{part.path} of {manifest.repo} at {manifest.commit[:7]} has the sha256 {hashes[part.path][:12]}…, "
+                f"not {part.sha256[:12]}… as this manifest says",
+                path=str(run.carried.folder / MANIFEST),
+                hint="gpt-oss models export --help",
+            )
+    return all(part.path in hashes for part in manifest.parts)
+
+
+def _check_pointer(run: _Import, part: CarriedPart) -> None:
+    """Refuse to put another content under a name of a commit that is here already."""
+    pointer = run.cache.pointer(run.carried.manifest.commit, part.path)
+    with suppress(OSError):
+        name = pointer.readlink().name
+        if is_sha256(name) and name != part.sha256:
+            raise DamagedFileError(
+                f"the cache holds another {part.path} of {run.cache.repo} at this commit: the manifest is wrong",
+                path=str(run.carried.folder / MANIFEST),
+                hint="gpt-oss models",
+            )
+
+
+def _is_here(run: _Import, part: CarriedPart) -> bool:
+    pointer = run.cache.pointer(run.carried.manifest.commit, part.path)
+    for path in (run.cache.blob(part.sha256), pointer):
+        with suppress(OSError):
+            if path.stat().st_size == part.size_bytes:
+                return True
+    return False
+
+
+def _unfinished(run: _Import, part: CarriedPart) -> Path:
+    """Beside the one of a download, which may have come from several places at once, and is not a beginning."""
+    return run.cache.blob(f"{part.sha256}.import{PART_SUFFIX}")
+
+
+def _check_room(run: _Import, missing: list[CarriedPart]) -> None:
+    here = 0
+    for part in missing:
+        with suppress(OSError):
+            here += min(_unfinished(run, part).stat().st_size, part.size_bytes)
+    needed = sum(part.size_bytes for part in missing) - here
+    folder = run.cache.cache_dir
+    if (free := run.options.free_bytes(folder)) < needed:
+        raise no_room(_name(run), folder, missing_bytes=needed, free=free, retry=run.retry)
+
+
+def _name(run: _Import) -> str:
+    return f"{run.cache.repo}:{run.carried.manifest.quant}"
+
+
+def _take(run: _Import, part: CarriedPart) -> Path:
+    """One part, under huggingface_hub's own lock of it."""
+    pointer = run.cache.pointer(run.carried.manifest.commit, part.path)
+    blob = run.cache.blob(part.sha256)
+    with locked(run.cache.lock(part.sha256), lambda: run.progress.phase(f"another process has {part.path}: waiting")):
+        if _is_here(run, part):
+            run.progress.advance(part.size_bytes)
+        else:
+            _copy(run, part)
+            _unfinished(run, part).replace(blob)
+        if blob.exists():
+            link_pointer(blob, pointer)
+    return pointer
+
+
+def _copy(run: _Import, part: CarriedPart) -> None:
+    """Copy and verify. Where the beginning that was left here is what was wrong, once more from the start."""
+    unfinished = _unfinished(run, part)
+    segments = [
+        Segment(path=run.carried.folder / piece.file, start=0, n_bytes=piece.size_bytes) for piece in part.pieces
+    ]
+    for is_last in (False, True):
+        copied = copy_segments(segments, unfinished, run.progress, f"copying {part.path}", opened=run.options.opened)
+        if copied.sha256 == part.sha256:
+            return
+        unfinished.unlink()
+        run.progress.advance(-part.size_bytes)
+        for piece, segment in zip(part.pieces, segments, strict=True):
+            # Of a single piece that was read from its beginning the hash is known by now.
+            alone = len(segments) == 1 and not copied.resumed_bytes
+            got = copied.sha256 if alone else hash_segments([segment], NullProgress(), f"hashing {piece.file}")
+            if got != piece.sha256:
+                raise DamagedFileError(
+                    f"{piece.file} is damaged: its sha256 is {got[:12]}…, the manifest's {piece.sha256[:12]}…; nothing "
+                    "of it was kept",
+                    path=str(segment.path),
+                    hint=run.retry,
+                )
+        if is_last or not copied.resumed_bytes:
+            break
+    raise DamagedFileError(
+        f"{part.path} is not what its pieces should make: its sha256 is {copied.sha256[:12]}…, the manifest's "
+        f"{part.sha256[:12]}…",
+        path=str(run.carried.folder / MANIFEST),
+        hint="gpt-oss models export --help",
+    )
+
+
+@contextmanager
+def _disk_errors(run: _Import) -> Iterator[None]:
+    """Turn the disk's own errors into ones that say what to do. What has been copied stays."""
+    try:
+        yield
+    except OSError as error:
+        folder = run.cache.cache_dir
+        if not is_full(error):
+            raise disk_error(error, folder, retry=run.retry) from error
+        free = run.options.free_bytes(folder)
+        size_bytes = run.carried.manifest.size_bytes
+        raise no_room(_name(run), folder, missing_bytes=size_bytes, free=free, retry=run.retry) from error
