@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,6 +27,8 @@ _LOOK_S = 0.05
 """How often its memory is looked at: reading one line of /proc costs 50 microseconds."""
 _TOLD_S = 1.0
 """Of a run that is over sooner, the last look may have been before the model was loaded."""
+_REST_S = 5.0
+"""For what is still in the pipe when the program has ended: it is read in no time."""
 _SHOWN_LINES = 5
 
 
@@ -86,13 +90,16 @@ class LlamaBenchSession:
     def measure(self, case: Case) -> Sample:
         """One repetition of a test."""
         command = command_of(self._program, self._model, self._params, case.test)
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            status, peak = _run(command, out, err)
-            answer, log = _text(out), tuple(_text(err).strip().splitlines())
-        if status != 0:
-            raise EngineError(how_ended(status), log=log, details=log[-_SHOWN_LINES:], hint="gpt-oss plan")
-        row = parse_row(answer, case.test)
-        return Sample(ns=row.pop("samples_ns")[0], peak_bytes=peak, fields=row)
+        with tempfile.TemporaryFile() as err:
+            done = _run(command, err)
+            log = tuple(_text(err).strip().splitlines())
+        if done.status != 0:
+            raise EngineError(how_ended(done.status), log=log, details=log[-_SHOWN_LINES:], hint="gpt-oss plan")
+        row = parse_row(done.answer.text(), case.test)
+        ns = row.pop("samples_ns")[0]
+        # The row is printed as soon as the clock has stopped; the program takes longer to end.
+        start_ns = None if done.answer.came_ns is None else done.answer.came_ns - ns
+        return Sample(ns=ns, start_ns=start_ns, pid=done.pid, peak_bytes=done.peak_bytes, fields=row)
 
 
 @contextmanager
@@ -101,23 +108,63 @@ def open_llama_bench(model: Path, params: LoadParams, *, program: Path | None = 
     yield LlamaBenchSession(program or find_llama_bench(), model, params)
 
 
-def _run(command: tuple[str, ...], out: IO[bytes], err: IO[bytes]) -> tuple[int, int | None]:
-    """Run it to its end, watching its memory; the status, and the most it held."""
+class _Answer(threading.Thread):
+    """Reads what the program prints, and notes when the row of the test came."""
+
+    def __init__(self, out: IO[bytes]) -> None:
+        super().__init__(daemon=True)
+        self._out = out
+        self._data = b""
+        self.came_ns: int | None = None
+
+    def run(self) -> None:
+        """Until the program closes its end."""
+        while piece := os.read(self._out.fileno(), 65536):
+            self._data += piece
+            if self.came_ns is None and b'"samples_ns"' in self._data:
+                self.came_ns = time.perf_counter_ns()
+
+    def text(self) -> str:
+        """All of it."""
+        return self._data.decode("utf-8", "replace")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Done:
+    """A run that has ended."""
+
+    status: int
+    pid: int
+    peak_bytes: int | None
+    answer: _Answer
+
+
+def _run(command: tuple[str, ...], err: IO[bytes]) -> _Done:
+    """Run it to its end, watching its memory."""
     try:
         # A session of its own: Ctrl-C on the terminal is the launcher's.
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True)
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=err, start_new_session=True
+        )
     except OSError as error:
         raise EngineError(f"{command[0]} cannot be started: {error.strerror or error}") from error
+    assert child.stdout is not None  # noqa: S101  # a pipe was asked for
+    answer = _Answer(child.stdout)
+    answer.start()
     start, peak = time.monotonic(), None
     try:
         while child.poll() is None:
             peak = max(peak or 0, peak_rss_bytes(child.pid) or 0) or None
             with suppress(subprocess.TimeoutExpired):
                 child.wait(_LOOK_S)
-        return child.returncode, peak if time.monotonic() - start > _TOLD_S else None
     finally:
         child.kill()
         child.wait()
+        answer.join(_REST_S)
+        if not answer.is_alive():  # a script in the program's place may have left one behind that still prints
+            child.stdout.close()
+    told = time.monotonic() - start > _TOLD_S
+    return _Done(status=child.returncode, pid=child.pid, peak_bytes=peak if told else None, answer=answer)
 
 
 def _text(file: IO[bytes]) -> str:

@@ -35,6 +35,7 @@ _FORMS = {
     "load_mode": _WORD,
     "lazy_mode": _WORD,
     "launcher_version": _WORD,
+    "energy_of": re.compile(r"(package|dram)-\d{1,3}(-die-\d{1,3})?|[A-Za-z]{1,12}\d{1,3}"),
     "test_time": re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)"),
 }
 """What a field of a fixed form looks like. Every other text is free."""
@@ -103,6 +104,9 @@ def _record(record: BenchRecord, names: Sequence[str], run_id: str) -> dict[str,
         "memory": [{**item, "device": without_secrets(item["device"], names)} for item in data["memory"]],
         "n_streams": data["n_streams"],
         "latency": data["latency"],
+        "energy_j": data["energy_j"],
+        "j_per_token": data["j_per_token"],
+        "energy_of": [_field("energy_of", name, names) for name in data["energy_of"]],
         "schema": data["schema"],
     }
     return found

@@ -62,7 +62,7 @@ def _record(case: Case, samples: Sequence[Sample], outcome: Outcome, header: Hea
         **{name: getattr(result, name) for name in ("avg_ns", "stddev_ns", "avg_ts", "stddev_ts")},
         **{name: getattr(result, name) for name in ("samples_ns", "samples_ts")},
     }
-    peaks = [sample.peak_bytes for sample in samples if sample.peak_bytes is not None]
+    energy = _energy(samples, n_tokens.n_tokens)
     return BenchRecord(
         **{**settings_of(header, test), **told, **measured},
         engine=case.engine,
@@ -72,16 +72,32 @@ def _record(case: Case, samples: Sequence[Sample], outcome: Outcome, header: Hea
         plan=header.plan,
         predicted_ts=predicted,
         predicted_basis=None if predicted is None else header.throughput[0].basis,
-        memory=tuple(
-            PeakMemory(
-                device=row.name,
-                peak_bytes=max(peaks) if peaks and row.name == HOST else None,
-                planned_bytes=row.used_bytes,
-            )
-            for row in header.memory
-        ),
+        memory=tuple(_peak(row, samples) for row in header.memory),
         n_streams=case.n_streams,
         latency=_latency(case, samples),
+        **energy,
+    )
+
+
+def _energy(samples: Sequence[Sample], n_tokens: int) -> dict[str, Any]:
+    """Mean energy, where every sample has one of the same meters: the long ones alone would not be the test."""
+    known = [sample.energy_j for sample in samples if sample.energy_j is not None]
+    if len(known) < len(samples) or len({sample.energy_of for sample in samples}) != 1:
+        return {}
+    mean_j = sum(known) / len(known)
+    return {"energy_j": mean_j, "j_per_token": mean_j / n_tokens, "energy_of": samples[0].energy_of}
+
+
+def _peak(row: DeviceMemory, samples: Sequence[Sample]) -> PeakMemory:
+    """The most over all samples; of a device what the process held, where any sample tells that."""
+    if row.name == HOST:
+        found, whole = [sample.peak_bytes for sample in samples if sample.peak_bytes is not None], False
+    else:
+        held = [sample.device_memory[row.name] for sample in samples if row.name in sample.device_memory]
+        whole = bool(held) and all(memory.whole_device for memory in held)
+        found = [memory.n_bytes for memory in held if memory.whole_device == whole]
+    return PeakMemory(
+        device=row.name, peak_bytes=max(found, default=None), planned_bytes=row.used_bytes, whole_device=whole
     )
 
 

@@ -144,6 +144,8 @@ class ServerSession:
             ns = time.perf_counter_ns() - start
         return Sample(
             ns=ns,
+            start_ns=start,
+            pid=self._process.pid,
             peak_bytes=peak_rss_bytes(self._process.pid),
             ttft_ms=tuple(stream.ttft_ms for stream in streams),
             itl_ms=tuple(ms for stream in streams for ms in stream.itl_ms),

@@ -26,6 +26,15 @@ class Case:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class HeldMemory:
+    """The most of a device's memory that was in use during a repetition."""
+
+    n_bytes: int
+    whole_device: bool
+    """False: the engine's process alone. True: all that the device held more than before the engine came."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
     """What one repetition gave."""
 
@@ -38,6 +47,16 @@ class Sample:
     """Of the engine `server`: of each stream."""
     itl_ms: tuple[float, ...] = ()
     """Likewise: between any two tokens of a stream."""
+    start_ns: int | None = None
+    """When its clock began, by `time.perf_counter_ns`, which all processes of a machine share."""
+    pid: int | None = None
+    """The engine's process."""
+    energy_j: float | None = None
+    """While the clock ran; None where nothing tells it, or the sample was over too soon."""
+    energy_of: tuple[str, ...] = ()
+    """Names of the meters that `energy_j` adds up."""
+    device_memory: Mapping[str, HeldMemory] = field(default_factory=dict)
+    """By ggml's device name."""
 
 
 class Session(Protocol):

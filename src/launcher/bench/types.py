@@ -137,6 +137,8 @@ class PeakMemory:
     peak_bytes: int | None
     """Of the host: the engine's process, resident, mapped weights included. None where it is not known."""
     planned_bytes: int
+    whole_device: bool = False
+    """Whether no process was told apart: then it is by how much the device held more than before the engine came."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -219,6 +221,12 @@ class BenchRecord:
     """Requests at the same time, of the engine `server`; `avg_ts` is all of them together."""
     latency: Latency | None = None
     """Of the engine `server`."""
+    energy_j: float | None = None
+    """Joules of a sample while its clock ran, idle power included: mean. None where a sample has none."""
+    j_per_token: float | None = None
+    """The same for each token that `avg_ts` counts."""
+    energy_of: tuple[str, ...] = ()
+    """What these joules went into: `package-0` and `dram-0` of a CPU's socket, `CUDA0`."""
     schema: Literal[1] = SCHEMA
 
     @property

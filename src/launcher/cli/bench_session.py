@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from launcher import __version__
 from launcher.bench.cases import bench_params, cases_of, engine_names, fit_together, fitting, numbers, server_params
 from launcher.bench.embedded import open_embedded
+from launcher.bench.energy import ALLOW
 from launcher.bench.formats import FORMATS, Format, render
 from launcher.bench.llama_bench import command_of, find_llama_bench, open_llama_bench
 from launcher.bench.records import Header, records_of, save_record
@@ -21,6 +22,7 @@ from launcher.bench.run import Outcome, run
 from launcher.bench.server import open_server
 from launcher.bench.session import Case, OpenSession
 from launcher.bench.types import BenchRecord, EngineName
+from launcher.bench.watch import Watch, open_gauges
 from launcher.cli.bench_progress import showing_progress
 from launcher.cli.chat_engine import demo_settings, plan_name
 from launcher.cli.context import load_settings, plan_argv, prepare_plan
@@ -35,6 +37,7 @@ from launcher.records import to_jsonable
 
 if TYPE_CHECKING:
     from launcher.flow import Prepared
+    from launcher.hardware.types import Hardware
     from launcher.planner.types import Plan
 
 
@@ -85,7 +88,7 @@ def run_bench(flags: Mapping[str, Any], ask: Ask) -> int:
 
         say(headline(plan))
     path = fetch_model(plan.file, settings).first
-    outcome = _measure(cases, plan, path, ask.repetitions)
+    outcome = _measure(cases, plan, path, ask.repetitions, prepared.hardware)
     records = records_of(outcome, _header(prepared, path))
     _keep(records)
     _print(records, form)
@@ -101,16 +104,21 @@ def _format(name: str | None) -> Format | None:
     return found
 
 
-def _measure(cases: Sequence[Case], plan: Plan, path: Path, repetitions: int) -> Outcome:
+def _measure(cases: Sequence[Case], plan: Plan, path: Path, repetitions: int, hardware: Hardware) -> Outcome:
     engines = openers(cases, plan, path)
-    with showing_progress() as tell:
-        return run(
-            cases,
-            engines,
-            repetitions=repetitions,
-            together=fit_together(plan.memory, len(engines)),
-            tell=tell,
-        )
+    used = [device for device in hardware.devices if device.name in plan.load_params.devices]
+    with open_gauges(used) as gauges:
+        if gauges.refused:
+            say(f"energy of the CPU: only root may read it; until the next start everybody may after: {ALLOW}")
+        watch = Watch(gauges)
+        with showing_progress() as tell:
+            return run(
+                cases,
+                {name: watch.watched(opener) for name, opener in engines.items()},
+                repetitions=repetitions,
+                together=fit_together(plan.memory, len(engines)),
+                tell=tell,
+            )
 
 
 def openers(cases: Sequence[Case], plan: Plan, path: Path) -> dict[EngineName, OpenSession]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from launcher.hardware.seen import SeenGpu, normalise_pci_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 # Kernel module on Linux; the paravirtual GPU device and its libraries under WSL 2.
@@ -67,6 +68,67 @@ def _read_gpu(nvml: Any, handle: Any, driver: Any) -> SeenGpu:
         compute_capability="{}.{}".format(*capability) if capability is not None else None,
         driver=_text(driver),
     )
+
+
+class OpenGpu:
+    """A GPU while NVML is open, to be asked often. Every answer is None where the GPU or its driver has none."""
+
+    def __init__(self, nvml: Any, handle: Any) -> None:
+        self._nvml = nvml
+        self._handle = handle
+
+    def energy_j(self) -> float | None:
+        """Since the driver was loaded (GPUs from Volta on)."""
+        return self._thousandths(self._nvml.nvmlDeviceGetTotalEnergyConsumption)
+
+    def power_w(self) -> float | None:
+        """Of the moment, or of the last second (GPUs from Ampere on)."""
+        return self._thousandths(self._nvml.nvmlDeviceGetPowerUsage)
+
+    def used_bytes(self) -> int | None:
+        """Of all processes together, and what the driver keeps."""
+        memory = _ask(self._nvml, self._nvml.nvmlDeviceGetMemoryInfo, self._handle)
+        return None if memory is None else int(memory.used)
+
+    def bytes_by_process(self) -> dict[int, int]:
+        """By process id as the driver knows it, which in a container is the host's; empty where it does not tell."""
+        found: dict[int, int] = {}
+        # What computes through CUDA is in one list, through Vulkan in the other, and through both in both.
+        for ask in (self._nvml.nvmlDeviceGetComputeRunningProcesses, self._nvml.nvmlDeviceGetGraphicsRunningProcesses):
+            for process in _ask(self._nvml, ask, self._handle) or ():
+                if process.usedGpuMemory is not None:
+                    found[process.pid] = max(found.get(process.pid, 0), int(process.usedGpuMemory))
+        return found
+
+    def _thousandths(self, ask: Any) -> float | None:
+        value = _ask(self._nvml, ask, self._handle)
+        return None if value is None else value / 1e3
+
+
+@contextmanager
+def open_gpus(load: Callable[[], Any] = load_nvml) -> Iterator[dict[str, OpenGpu]]:
+    """Keep NVML open, and its GPUs by PCI address as ggml writes it. None of them where NVML does not start."""
+    try:
+        nvml = load()
+    except ImportError:
+        yield {}
+        return
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError:
+        yield {}
+        return
+    try:
+        found = {}
+        for index in range(_ask(nvml, nvml.nvmlDeviceGetCount) or 0):
+            handle = _ask(nvml, nvml.nvmlDeviceGetHandleByIndex, index)
+            pci = None if handle is None else _ask(nvml, nvml.nvmlDeviceGetPciInfo, handle)
+            pci_id = None if pci is None else normalise_pci_id(_text(pci.busId) or "")
+            if pci_id is not None:
+                found[pci_id] = OpenGpu(nvml, handle)
+        yield found
+    finally:
+        nvml.nvmlShutdown()
 
 
 def _ask(nvml: Any, function: Callable[..., Any], *arguments: Any) -> Any:
