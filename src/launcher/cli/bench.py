@@ -48,6 +48,14 @@ def bench(
     json: Annotated[bool, typer.Option("--json", help="As -o json.")] = False,
     draw: Annotated[bool, typer.Option("--plot", help="Draw speed over depth and over streams, too.")] = False,
     demo: Annotated[bool, typer.Option("--demo", help="Measure the tiny model of this package.")] = False,
+    quality: Annotated[
+        bool,
+        typer.Option("--quality", help="Instead of speed: do these settings still predict what a reference does?"),
+    ] = False,
+    reference: Annotated[
+        str | None,
+        typer.Option("--reference", help="With --quality: a GGUF, or auto, the model's largest file on this disk."),
+    ] = None,
     model: options.Model = None,
     quant: options.Quant = None,
     prefer: options.Prefer = None,
@@ -77,9 +85,24 @@ def bench(
       gpt-oss bench --engine embedded,llama-bench
 
       gpt-oss bench -p 512,2048 -n 128 -d 0,4096 -o md
+
+      gpt-oss bench --quality --cache-type-k q8_0 --cache-type-v q8_0
     """
     if ctx.invoked_subcommand is not None:
         return
+    if quality or reference is not None:
+        from launcher.cli.bench_quality import QualityAsk, run_quality
+
+        asked = QualityAsk(
+            quality=quality,
+            reference=reference or "auto",
+            engines=engines,
+            output="json" if json else output,
+            demo=demo,
+            draw=draw,
+            refresh=refresh,
+        )
+        raise typer.Exit(run_quality(ctx.params, asked))
     from launcher.cli.bench_session import Ask, run_bench
 
     ask = Ask(

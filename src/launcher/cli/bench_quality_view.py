@@ -1,0 +1,76 @@
+"""A quality report for a person."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from launcher.cli.output import report_console
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from launcher.bench.quality_types import QualityReport, Setting
+
+
+def print_report(report: QualityReport, *, console: Console | None = None) -> None:
+    """Print both settings, a table of what was found beside its bounds, and the verdict, on stdout."""
+    from rich import box
+    from rich.table import Table
+
+    console = console or report_console()
+    console.print(f"reference: {setting_text(report.reference)}", markup=False)
+    console.print(f"candidate: {setting_text(report.candidate)}", markup=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("over the reference")
+    table.add_column("found", justify="right", no_wrap=True)
+    table.add_column("bound", justify="right", no_wrap=True)
+    for row in rows_of(report):
+        table.add_row(*row)
+    console.print(table)
+    verdict = "passes" if report.passes else "does not pass"
+    console.print(f"{verdict}, by the bounds of {report.bounds.basis}; {report.n_tokens} positions compared")
+
+
+def rows_of(report: QualityReport) -> list[tuple[str, str, str]]:
+    """Name, figure and bound of each."""
+    bounds = report.bounds
+    error = "" if report.mean_kld_error is None else f" ± {report.mean_kld_error:.2g}"
+    interval = ""
+    if report.top1_low is not None and report.top1_high is not None:
+        interval = f" ({report.top1_low:.1%} to {report.top1_high:.1%})"
+    shift = "" if report.ln_ppl_ratio_error is None else f" ± {report.ln_ppl_ratio_error:.2g}"
+    rows = [
+        ("KL divergence, mean, nats", _figure(report.mean_kld) + error, f"<= {bounds.mean_kld:g}"),
+        ("  median", _figure(report.median_kld), ""),
+        ("  99th percentile", _figure(report.p99_kld), f"<= {bounds.p99_kld:g}"),
+        ("  largest", _figure(report.max_kld), ""),
+        ("same likeliest token", _share(report.top1_agreement) + interval, f">= {bounds.top1_agreement:.0%}"),
+        ("log of perplexity, change", _figure(report.ln_ppl_ratio) + shift, f"<= {bounds.ln_ppl_ratio:g}"),
+        ("perplexity", f"{_figure(report.reference_ppl)} to {_figure(report.candidate_ppl)}", ""),
+    ]
+    if report.n_nan:
+        rows.append(("positions that are no number", str(report.n_nan), "none"))
+    return rows
+
+
+def setting_text(setting: Setting) -> str:
+    """`name.gguf, K q8_0, V q8_0, flash attention, micro-batches of 512, CPU, 2 threads`."""
+    params = setting.load_params
+    parts = [
+        setting.model.name,
+        f"cache {params.type_k}" if params.type_k == params.type_v else f"cache {params.type_k}/{params.type_v}",
+        "flash attention" if params.flash_attn else "no flash attention",
+        *(["repacked"] if params.repack else []),
+        f"n_ubatch {params.n_ubatch}",
+        ", ".join(params.devices) if params.devices else "CPU",
+        f"{params.n_threads} threads",
+    ]
+    return ", ".join(parts)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
