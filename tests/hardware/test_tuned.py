@@ -14,7 +14,8 @@ from launcher.catalogue.types import FilePart, ModelFile
 from launcher.errors import LauncherError
 from launcher.hardware import tuned as module
 from launcher.hardware.tuned import all_tuned, forget_tuned, load_tuned, save_tuned
-from launcher.planner.types import Changes, Tuned
+from launcher.hardware.types import Hardware
+from launcher.planner.types import Changes, Purpose, Tuned
 from tests.builders import cpu, machine
 from tests.planner.builders import load_params
 
@@ -97,7 +98,8 @@ def test_two_files_of_one_path_are_two(tmp_path: Path) -> None:
 
 def test_a_new_winner_takes_the_place_of_the_old_one_and_of_no_other(tmp_path: Path) -> None:
     elsewhere = machine(processor=cpu(name="another"))
-    for hardware, purpose in ((HERE, "chat"), (HERE, "serve"), (elsewhere, "chat")):
+    before: list[tuple[Hardware, Purpose]] = [(HERE, "chat"), (HERE, "serve"), (elsewhere, "chat")]
+    for hardware, purpose in before:
         save_tuned(hardware, HUB, replace(TUNED, purpose=purpose), state_dir=tmp_path)
     newer = replace(TUNED, date="2026-11-26", pp_ratio=1.2)
     save_tuned(HERE, LOCAL, newer, state_dir=tmp_path)
