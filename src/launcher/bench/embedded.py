@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from launcher.bench.memory import peak_rss_bytes
+from launcher.bench.probe import Probe, Timing
 from launcher.bench.session import Case, Sample
 from launcher.errors import EngineError
 from launcher.planner.types import LoadParams
-from launcher.records import to_jsonable
+from launcher.records import from_jsonable, to_jsonable
 
 _CHILD = ("-m", "launcher.bench.embedded_child")
 _END_S = 10.0
@@ -37,8 +38,18 @@ class EmbeddedSession:
 
     def measure(self, case: Case) -> Sample:
         """One repetition of a test."""
-        ns = self._ask(to_jsonable(case.test))["ns"]
-        return Sample(ns=ns, peak_bytes=peak_rss_bytes(self._child.pid), fields=self._facts)
+        answer = self._ask(to_jsonable(case.test))
+        return Sample(
+            ns=answer["ns"],
+            start_ns=answer["start_ns"],
+            pid=self._child.pid,
+            peak_bytes=peak_rss_bytes(self._child.pid),
+            fields=self._facts,
+        )
+
+    def probe(self, probe: Probe) -> Timing:
+        """One test under its own settings. Raises EngineError where llama.cpp refuses them or died of them."""
+        return from_jsonable(Timing, self._ask({"probe": to_jsonable(probe)})["timing"])
 
     def _ask(self, order: Mapping[str, Any]) -> dict[str, Any]:
         assert self._child.stdin is not None  # noqa: S101  # pipes were asked for
