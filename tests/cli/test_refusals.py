@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import NoReturn
 
 import pytest
 
@@ -204,7 +204,7 @@ def test_a_launcher_cache_that_cannot_be_written_is_done_without(online: Sandbox
 def test_a_disk_that_refuses_the_file(online: Sandbox, hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     """As the test above, in process, since root may write everywhere: the real transfer inside the real boundary."""
 
-    def refuse(path: Path) -> BinaryIO:
+    def refuse(path: Path) -> NoReturn:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     code, err = pulled(online, hub, Outside(open_part=refuse), capsys)

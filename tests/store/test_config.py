@@ -74,4 +74,5 @@ def test_the_process_environment_is_read_as_a_given_one(tmp_path: Path) -> None:
         "token": "hf_stored",
         "cache_dir": str(expected.cache_dir),
         "offline": False,
+        "mirrors": [],
     }

@@ -25,12 +25,14 @@ class HubConfig:
     cache_dir: Path
     offline: bool = False
     """HF_HUB_OFFLINE: no request is made at all."""
+    mirrors: tuple[str, ...] = ()
+    """More hubs, asked in this order where the endpoint can't be reached or fails. None of them is sent the token."""
 
     def __repr__(self) -> str:
         """Leave the token out: this may end in a log."""
         shown = "None" if self.token is None else "'***'"
-        where = f"endpoint={self.endpoint!r}, cache_dir={self.cache_dir!r}, offline={self.offline}"
-        return f"HubConfig({where}, token={shown})"
+        where = f"endpoint={self.endpoint!r}, mirrors={self.mirrors!r}, cache_dir={self.cache_dir!r}"
+        return f"HubConfig({where}, offline={self.offline}, token={shown})"
 
     def check_online(self, wanted: str) -> None:
         """Raise NetworkError in offline mode, saying that `wanted` would need the hub."""
@@ -49,11 +51,13 @@ OFFLINE_WAYS = (
 )
 
 
-def hub_config(env: Mapping[str, str] | None = None, *, cache_dir: Path | None = None) -> HubConfig:
+def hub_config(
+    env: Mapping[str, str] | None = None, *, cache_dir: Path | None = None, mirrors: tuple[str, ...] = ()
+) -> HubConfig:
     """Read HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_CACHE and HF_HUB_OFFLINE.
 
     Of the process's own environment (`env` None) the token comes from huggingface_hub, which also knows a stored login
-    and renews it. Raises UsageError for an endpoint that is no URL.
+    and renews it. Raises UsageError for an endpoint or a mirror that is no URL.
     """
     if env is None:
         from huggingface_hub import get_token
@@ -64,13 +68,20 @@ def hub_config(env: Mapping[str, str] | None = None, *, cache_dir: Path | None =
         source = env
         stored = _stored_token(env)
     endpoint = hub_endpoint(source)
-    if not endpoint.startswith(("https://", "http://")):
+    if not is_web_address(endpoint):
         raise UsageError(
             f"HF_ENDPOINT is no web address: {endpoint!r} (write it like {DEFAULT_ENDPOINT})",
             hint="env -u HF_ENDPOINT gpt-oss plan",
         )
+    for mirror in mirrors:
+        if not is_web_address(mirror):
+            raise UsageError(
+                f"no web address among the mirrors: {mirror!r} (write it like {DEFAULT_ENDPOINT})",
+                hint="gpt-oss config edit",
+            )
     return HubConfig(
         endpoint=endpoint,
+        mirrors=tuple(mirror.rstrip("/") for mirror in mirrors if mirror.rstrip("/") != endpoint),
         token=None if _is_true(source.get("HF_HUB_DISABLE_IMPLICIT_TOKEN")) else stored,
         cache_dir=hub_cache_dir(source) if cache_dir is None else cache_dir,
         offline=hub_is_offline(source),
@@ -80,6 +91,11 @@ def hub_config(env: Mapping[str, str] | None = None, *, cache_dir: Path | None =
 def hub_endpoint(env: Mapping[str, str]) -> str:
     """HF_ENDPOINT as huggingface_hub reads it, without a slash at the end."""
     return env.get("HF_ENDPOINT", "").rstrip("/") or DEFAULT_ENDPOINT
+
+
+def is_web_address(text: str) -> bool:
+    """Whether a hub can be at this address."""
+    return text.startswith(("https://", "http://"))
 
 
 def hub_is_offline(env: Mapping[str, str]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -33,6 +33,11 @@ LOOK_UP_RETRY_AFTER_S = 5.0
 """What the hub may ask a small question to wait, in silence."""
 _MAX_REDIRECTS = 8
 _TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+def may_pass(error: NetworkError) -> bool:
+    """Whether it is the network's or the hub's trouble, which a mirror need not have, and no refusal."""
+    return error.status is None or error.status in _TRANSIENT_STATUS
 
 
 class TransientError(Exception):
@@ -99,11 +104,39 @@ class Connection:
         self.sleep = sleep
 
     def look_up(self, asked: Asked) -> RemoteFile:
-        """Ask for the commit, size and hash of one file.
+        """Ask for the commit, size and hash of one file; the mirrors, in order, where the hub can't be asked now.
 
-        `main` is asked first where a commit is wanted, since one answer then tells both the file and whether the commit
-        is what `main` stands for. Raises NetworkError.
+        Raises NetworkError: the hub's refusal, or its trouble where no mirror could help.
         """
+        try:
+            return self._look_up(asked)
+        except NetworkError as error:
+            if not may_pass(error):
+                raise
+            for mirror in self._config.mirrors:
+                try:
+                    return self._look_up(replace(asked, endpoint=mirror))
+                except NetworkError as other:
+                    error.details += (f"The mirror {mirror} did not help: {other.message}",)
+            raise
+
+    def same_elsewhere(self, remote: RemoteFile) -> RemoteFile | None:
+        """The very same file on the next mirror after the one that `remote` is on; None where no other has it."""
+        endpoints = (self._config.endpoint, *self._config.mirrors)
+        here = endpoints.index(remote.asked.endpoint) if remote.asked.endpoint in endpoints else 0
+        for mirror in endpoints[here + 1 :]:
+            try:
+                found = self._head(
+                    replace(remote.asked, endpoint=mirror, revision=remote.commit), remote.commit, ref=remote.ref
+                )
+            except NetworkError:
+                continue
+            if (found.etag, found.size_bytes) == (remote.etag, remote.size_bytes):
+                return found
+        return None
+
+    def _look_up(self, asked: Asked) -> RemoteFile:
+        # `main` first where a commit is wanted: one answer then tells the file, and whether the commit is main's.
         if not is_commit(asked.revision):
             return self._head(asked, asked.revision or "main", ref=asked.revision or "main")
         try:
@@ -131,8 +164,8 @@ class Connection:
         size = headers.get("x-linked-size") or (None if is_redirect else headers.get("content-length"))
         if not is_commit(commit) or not is_blob_name(etag) or size is None or not size.isdigit():
             raise NetworkError(
-                f"{self._config.endpoint} does not answer as a hub does for {asked.path}: no commit, etag or size",
-                url=self._config.endpoint,
+                f"{asked.endpoint} does not answer as a hub does for {asked.path}: no commit, etag or size",
+                url=asked.endpoint,
                 hint="env -u HF_ENDPOINT gpt-oss plan",
             )
         linked = is_sha256(etag) and "x-linked-etag" in headers
@@ -157,10 +190,10 @@ class Connection:
             with self.request("HEAD", url, asked, follow_redirects=False) as response:
                 known |= {name.lower(): value for name, value in response.headers.items()}
                 target = urljoin(url, response.headers["location"]) if response.has_redirect_location else None
-            if target is None or _origin(target) != _origin(url):
+            if target is None or origin(target) != origin(url):
                 return known, target is not None
             url = target
-        raise NetworkError(f"{self._config.endpoint} redirects in a circle for {asked.path}", url=url, hint=asked.retry)
+        raise NetworkError(f"{asked.endpoint} redirects in a circle for {asked.path}", url=url, hint=asked.retry)
 
     @contextmanager
     def request(
@@ -181,7 +214,7 @@ class Connection:
 
         # identity: a compressed answer has another length, and its ranges are not the file's.
         sent = {"Accept-Encoding": "identity", "User-Agent": "gpt-oss-launcher", **(headers or {})}
-        if self._config.token is not None and _origin(url) == _origin(self._config.endpoint):
+        if self._config.token is not None and origin(url) == origin(self._config.endpoint):
             sent["Authorization"] = f"Bearer {self._config.token}"
         try:
             with self._client.stream(method, url, headers=sent, follow_redirects=follow_redirects) as response:
@@ -193,7 +226,7 @@ class Connection:
             reason = one_line(str(error)) or type(error).__name__
             host = urlsplit(url).hostname
             message = f"the connection to {host} broke off: {reason}"
-            raise TransientError(NetworkError(message, url=url, hint=asked.retry)) from error
+            raise TransientError(NetworkError(message, url=bare(url), hint=asked.retry)) from error
         except (httpx.RequestError, httpx.InvalidURL) as error:
             raise unreachable(str(error), asked) from error
 
@@ -208,11 +241,18 @@ class Connection:
             raise TransientError(error, wait_s=retry_after_s(response.headers))
         raise error
 
-    def _url(self, asked: Asked, revision: str) -> str:
+    @staticmethod
+    def _url(asked: Asked, revision: str) -> str:
         path = quote(asked.path or "")
-        return f"{self._config.endpoint}/{asked.repo}/resolve/{quote(revision, safe='')}/{path}"
+        return f"{asked.endpoint}/{asked.repo}/resolve/{quote(revision, safe='')}/{path}"
 
 
-def _origin(url: str) -> tuple[str, str | None, int | None]:
+def bare(url: str) -> str:
+    """An address without what follows the `?`: a signature there is a key to the file, which belongs in no message."""
+    return urlsplit(url)._replace(query="", fragment="").geturl()
+
+
+def origin(url: str) -> tuple[str, str | None, int | None]:
+    """Scheme, host and port: what a token belongs to."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or {"https": 443, "http": 80}.get(parts.scheme)

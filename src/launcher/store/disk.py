@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from launcher.errors import DoesNotFitError, LauncherError
 from launcher.store.cache import unfinished
@@ -25,13 +25,6 @@ def free_bytes(folder: Path) -> int:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free
-
-
-def open_part(path: Path) -> BinaryIO:
-    """Open an unfinished file to read and write, unbuffered: what is written survives the death of this process."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch(exist_ok=True)
-    return path.open("r+b", buffering=0)
 
 
 def no_room(name: str, cache_dir: Path, *, missing_bytes: int, free: int, retry: str) -> DoesNotFitError:

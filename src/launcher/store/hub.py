@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from launcher.store.config import HubConfig, hub_config
-from launcher.store.download import Outside, fetch
+from launcher.store.download import Outside, Pace, fetch
 from launcher.store.listing import list_repo
 from launcher.store.remote import RangeReader, open_remote
 from launcher.store.types import HubFile, LocalModel, NullProgress, ProgressSink, RepoListing
@@ -14,6 +14,7 @@ __all__ = [
     "LocalModel",
     "NullProgress",
     "Outside",
+    "Pace",
     "ProgressSink",
     "RangeReader",
     "RepoListing",

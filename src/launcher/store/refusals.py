@@ -95,7 +95,7 @@ def not_the_file(asked: Asked, *, url: str, said: str, body: bytes) -> NetworkEr
     """The error for an answer with status 200 whose body is no model: an error page, a network's login page."""
     text = one_line(printable(body[:80].decode("utf-8", "replace")))
     return NetworkError(
-        f"{urlsplit(url).hostname} sent something else than {asked.path}: {said}; nothing was kept",
+        f"{urlsplit(url).hostname} sent something else than {asked.path}: {said}; nothing of that was kept",
         url=url,
         status=200,
         hint=asked.retry,

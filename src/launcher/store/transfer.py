@@ -1,150 +1,161 @@
-"""One file from the hub into its `.part`: ranged, resumable, hashed on the way."""
+"""One range of a file over one connection: the answer checked, its bytes put where they belong."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
-from typing import TYPE_CHECKING, BinaryIO
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from launcher.errors import NetworkError
-from launcher.store.connection import (
-    LONGEST_RETRY_AFTER_S,
-    TRIES_WITHOUT_BYTES,
-    Connection,
-    Patience,
-    RemoteFile,
-    TransientError,
-)
+from launcher.store.connection import RemoteFile, TransientError, bare
+from launcher.store.pace import RateLimit, StallWatch
+from launcher.store.partial import Claim
 from launcher.store.refusals import not_the_file
-from launcher.store.types import ProgressSink
-from launcher.units import format_bytes, format_duration
+from launcher.store.source import Source
+from launcher.units import KIB, format_rate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import httpx
 
-_HASH_CHUNK = 4 * 1024 * 1024
+BLOCK_BYTES = 512 * KIB
+"""Bytes are put into the file this many at a time: a kill loses as much, for each connection."""
+FLUSH_S = 0.2
+"""Or after this long, on a slow line."""
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)\Z")
 _GGUF_MAGIC = b"GGUF"
 
 
-class Part:
-    """A file that is growing: what has come so far, and the hash of exactly that."""
+@dataclass(kw_only=True, slots=True, eq=False)
+class Line:
+    """What a connection needs besides its range."""
 
-    def __init__(self, stream: BinaryIO, progress: ProgressSink, *, counted_bytes: int) -> None:
-        """`counted_bytes`: how much of it `progress` was already told of."""
-        self._stream = stream
-        self._progress = progress
-        self._counted_bytes = counted_bytes
-        self._digest = hashlib.sha256()
-        self.have_bytes = 0
-
-    def resume(self, size_bytes: int) -> None:
-        """Take up what an earlier run left, hashing it; what is longer than the file can't be part of it."""
-        there = self._stream.seek(0, os.SEEK_END)
-        self._stream.seek(0)
-        if there > size_bytes:
-            self._stream.truncate(0)
-        elif there > 0:
-            self._progress.phase(f"checking the {format_bytes(there)} that are already here")
-            while chunk := self._stream.read(_HASH_CHUNK):
-                self._digest.update(chunk)
-                self.have_bytes += len(chunk)
-        self._tell()
-
-    def append(self, chunk: bytes) -> None:
-        """Add bytes. They are in the file, not in a buffer of this process, when this returns."""
-        rest = memoryview(chunk)
-        while rest:
-            rest = rest[self._stream.write(rest) :]
-        self._digest.update(chunk)
-        self.have_bytes += len(chunk)
-        self._tell()
-
-    def restart(self) -> None:
-        """Forget everything."""
-        self._stream.seek(0)
-        self._stream.truncate(0)
-        self._digest = hashlib.sha256()
-        self.have_bytes = 0
-        self._tell()
-
-    def finish(self) -> str:
-        """Bring it to the disk for good; its sha256 in hex."""
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
-        return self._digest.hexdigest()
-
-    def _tell(self) -> None:
-        if self.have_bytes != self._counted_bytes:
-            self._progress.advance(self.have_bytes - self._counted_bytes)
-            self._counted_bytes = self.have_bytes
+    limit: RateLimit
+    sleep: Callable[[float], None]
+    fastest: Callable[[], float]
+    """Bytes per second of the fastest of the other connections."""
+    clock: Callable[[], float] = time.monotonic
+    on_answer: Callable[[httpx.Response | None], None] = lambda _: None
+    """Told of the answer that is being read, so that it can be cut off from another thread."""
+    bytes_per_s: float = 0.0
+    """When last judged."""
+    new_bytes: int = 0
+    """That this connection brought."""
+    held_until_s: float = 0.0
+    """Last time that it waited for, when the hub had asked all connections to wait."""
 
 
-def transfer(connection: Connection, remote: RemoteFile, part: Part, progress: ProgressSink, *, label: str) -> None:
-    """Fetch what `part` still lacks of `remote`, over as many connections as it takes.
+def fetch_range(source: Source, claim: Claim, line: Line) -> None:
+    """Fetch what is missing of a claim. What has come is put, however this ends.
 
-    Raises NetworkError when the hub refuses, sends something else than the file, or too many tries in a row brought
-    nothing. What has come stays in the part.
+    Returns early where the server ignores ranges and another connection is reading the file already.
+
+    Raises:
+        TransientError: trouble that may pass.
+        NetworkError: the hub refuses, or sends something else than the file.
     """
-    patience = Patience(TRIES_WITHOUT_BYTES, LONGEST_RETRY_AFTER_S)
-    progress.phase(label)
-    # What was had at most, not before the last try: a server that makes us start over again and again would otherwise
-    # seem to bring new bytes each time, and the tries would never end.
-    most = part.have_bytes
-    while part.have_bytes < remote.size_bytes:
+    start, remote = claim.position, source.remote
+    with source.open(_range(claim)) as response:
+        line.on_answer(response)
         try:
-            _one_try(connection, remote, part)
-        except TransientError as trouble:
-            if part.have_bytes > most:
-                most = part.have_bytes
-                patience.reset()
-            wait_s = patience.wait_s(trouble)
-            progress.phase(f"{trouble.error.message}; trying again in {format_duration(wait_s)}")
-            connection.sleep(wait_s)
-            progress.phase(label)
-
-
-def _one_try(connection: Connection, remote: RemoteFile, part: Part) -> None:
-    start = part.have_bytes
-    headers = {"Range": f"bytes={start}-"} if start else {}
-    with connection.request("GET", remote.url, remote.asked, headers=headers, accept=frozenset({416})) as response:
-        _check_version(response, remote)
-        if response.status_code == 416:
-            _beyond_the_end(response, remote, part)
-        if response.status_code == 206:
-            _check_range(response, remote, start)
-        else:
-            _check_length(response, remote)
-            if start:
-                # The range was ignored and the whole file comes: appending it would make a file of both.
-                part.restart()
-        for chunk in _body(response, remote, at_start=part.have_bytes == 0):
-            if part.have_bytes + len(chunk) > remote.size_bytes:
-                raise _something_else(response, remote, f"more than its {remote.size_bytes} bytes", chunk)
-            part.append(chunk)
-    if part.have_bytes < remote.size_bytes:
+            _check_version(response, remote)
+            if response.status_code == 206:
+                _check_range(response, remote, start)
+            elif response.status_code == 416:
+                raise _something_else(response, remote, f"no byte of it from {start} on (416)", b"")
+            else:
+                _check_length(response, remote)
+                if _range(claim) is not None and not claim.partial.read_all_in_order(claim):
+                    return
+            _receive(response, remote, claim, line)
+        finally:
+            line.on_answer(None)
+    if claim.position < claim.end:
         message = f"the transfer of {remote.asked.path} ended early"
         raise TransientError(NetworkError(message, url=remote.url, hint=remote.asked.retry))
+
+
+def _range(claim: Claim) -> str | None:
+    if claim.is_rest:
+        return f"bytes={claim.position}-" if claim.position else None
+    return f"bytes={claim.position}-{claim.end - 1}"
+
+
+def _receive(response: httpx.Response, remote: RemoteFile, claim: Claim, line: Line) -> None:
+    watch = StallWatch(line.clock)
+    blocks = _Blocks(claim, line)
+    try:
+        for chunk in _body(response, remote, at_start=claim.position == 0):
+            over = blocks.position + len(chunk) - claim.end
+            if over > 0 and claim.is_rest:
+                raise _something_else(response, remote, f"more than its {remote.size_bytes} bytes", chunk)
+            blocks.add(chunk[:-over] if over > 0 else chunk)
+            wait_s = line.limit.wait_s(len(chunk))
+            if wait_s > 0:
+                blocks.put()
+                line.sleep(wait_s)
+                watch.pause(wait_s)
+            if over >= 0 and not claim.is_rest:
+                break
+            if watch.crawls(len(chunk), line.fastest()):
+                raise _crawling(remote, watch)
+            line.bytes_per_s = watch.bytes_per_s or 0.0
+    finally:
+        blocks.put()
+
+
+class _Blocks:
+    """Gathers small chunks into blocks."""
+
+    def __init__(self, claim: Claim, line: Line) -> None:
+        self._claim = claim
+        self._line = line
+        self._chunks: list[bytes] = []
+        self._held_bytes = 0
+        self._put_s = line.clock()
+
+    @property
+    def position(self) -> int:
+        return self._claim.position + self._held_bytes
+
+    def add(self, chunk: bytes) -> None:
+        self._chunks.append(chunk)
+        self._held_bytes += len(chunk)
+        if self._held_bytes >= BLOCK_BYTES or self._line.clock() - self._put_s >= FLUSH_S:
+            self.put()
+
+    def put(self) -> None:
+        if not self._chunks:
+            return
+        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        self._held_bytes = 0
+        claim, line = self._claim, self._line
+        line.new_bytes += claim.partial.put(claim.position, data)
+        claim.position += len(data)
+        self._put_s = line.clock()
+
+
+def _crawling(remote: RemoteFile, watch: StallWatch) -> TransientError:
+    rate = format_rate(watch.bytes_per_s or 0.0)
+    message = f"a connection for {remote.asked.path} brings only {rate}"
+    return TransientError(NetworkError(message, url=remote.url, hint=remote.asked.retry), wait_s=0.0)
 
 
 def _check_version(response: httpx.Response, remote: RemoteFile) -> None:
     """The hub's own answer, which is the first of a chain of redirects, must still speak of the same content."""
     first = response.history[0] if response.history else response
-    etag = first.headers.get("x-linked-etag") or ("" if response.history else first.headers.get("etag", ""))
+    etag = first.headers.get("x-linked-etag") or (
+        "" if _is_storage(response, remote) else first.headers.get("etag", "")
+    )
     if etag and etag.removeprefix("W/").strip('"') != remote.etag:
         raise changed(remote)
 
 
-def _beyond_the_end(response: httpx.Response, remote: RemoteFile, part: Part) -> None:
-    """416: the server's file ends before our part does, so the part is of another file."""
-    if part.have_bytes == 0:
-        raise _something_else(response, remote, "no byte of it (416)", b"")
-    part.restart()
-    message = f"the hub's {remote.asked.path} is shorter than what was here of it"
-    raise TransientError(NetworkError(message, url=remote.url, status=416, hint=remote.asked.retry))
+def _is_storage(response: httpx.Response, remote: RemoteFile) -> bool:
+    """Whether the answer came from an address that the hub gave: its etag is of another kind."""
+    return bool(response.history) or bare(str(response.url)) != bare(remote.url)
 
 
 def _check_range(response: httpx.Response, remote: RemoteFile, start: int) -> None:
@@ -179,7 +190,7 @@ def _body(response: httpx.Response, remote: RemoteFile, *, at_start: bool) -> It
 
 
 def _something_else(response: httpx.Response, remote: RemoteFile, said: str, body: bytes) -> NetworkError:
-    return not_the_file(remote.asked, url=str(response.url), said=said, body=body)
+    return not_the_file(remote.asked, url=bare(str(response.url)), said=said, body=body)
 
 
 def changed(remote: RemoteFile) -> NetworkError:
