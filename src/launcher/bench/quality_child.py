@@ -153,7 +153,7 @@ class _Comparison:
                     n_read += len(batch)
                     self._answer({"reading": what, "done": n_read / n_tokens})
 
-    def _decoded(self, context: LlamaContext, window: Window, positions: range) -> Sequence[Row]:
+    def _decoded(self, context: LlamaContext, window: Window, positions: range) -> list[Row]:
         """Logits of the batch's compared positions, row by row."""
         import numpy as np
 
@@ -175,10 +175,9 @@ class _Comparison:
         n_rows = sum(at in window.scored for at in positions)
         if n_rows == 0:
             lib.llama_synchronize(context.pointer)
-            return ()
+            return []
         logits = lib.llama_get_logits(context.pointer)
-        rows: Sequence[Row] = np.ctypeslib.as_array(logits, shape=(n_rows, context.model.n_vocab))
-        return rows
+        return list(np.ctypeslib.as_array(logits, shape=(n_rows, context.model.n_vocab)))
 
 
 def _row(kept: IO[bytes], n_vocab: int) -> Row:
@@ -228,7 +227,11 @@ def main() -> None:
         try:
             positions = _Comparison(llama_cpp, log, answer, order).run()
         except LauncherError as error:
-            table = {"refused": error.message, "kind": type(error).__name__, "log": list(log)[-_LOG_LINES:]}
+            table: dict[str, Any] = {
+                "refused": error.message,
+                "kind": type(error).__name__,
+                "log": list(log)[-_LOG_LINES:],
+            }
             if isinstance(error, DoesNotFitError):
                 table |= {"needs_bytes": error.needs_bytes, "has_bytes": error.has_bytes}
             answer(table)

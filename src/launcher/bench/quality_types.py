@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from launcher.planner.types import LoadParams
 
-SCHEMA = 1
+SCHEMA: Final = 1
 
 Basis = Literal["same arithmetic", "other precision"]
 """`same arithmetic`: file and cache types are the same, so that only sums are reordered."""
