@@ -1,9 +1,9 @@
-"""Rows as charts: speed over depth and over streams, with the ticks of their axes. Pure."""
+"""Rows as charts: speed and energy over depth and over streams, with the ticks of their axes. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ class Series:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chart:
-    """Tokens per second over something."""
+    """Tokens per second, or joules per token, over something."""
 
     title: str
     x_label: str
@@ -57,19 +57,10 @@ class Chart:
 def charts_of(rows: Sequence[Row]) -> tuple[Chart, ...]:
     """Decode and prompt speed over depth, and speed over streams where more than one number of them was measured.
 
-    A chart of a single place tells less than a table: it is left out where there is another.
+    Then the same of energy, where it is known. A chart of a single place tells less than a table: it is left out where
+    there is another.
     """
-    one = [row for row in rows if row.n_streams == 1]
-    found = [
-        _over_depth("Decode speed", [row for row in one if not row.test.n_prompt]),
-        _over_depth("Prompt speed", [row for row in one if not row.test.n_gen]),
-        _over_depth("Prompt and decode speed", [row for row in one if row.test.n_prompt and row.test.n_gen]),
-    ]
-    served = {_place(row) for row in rows if row.n_streams > 1}
-    many = [row for row in rows if _place(row) in served]
-    keys = [(_place(row), row.n_streams, row) for row in many]
-    found.append(_chart("Speed over streams", "streams at the same time", keys, by_depth=True))
-    charts = [chart for chart in found if chart is not None]
+    charts = [*_charts(rows, _SPEED), *_charts([row for row in rows if row.j_per_token is not None], _ENERGY)]
     return tuple([chart for chart in charts if len(chart.x_values) > 1] or charts)
 
 
@@ -110,9 +101,44 @@ def number(value: float) -> str:
     return "0" if text in ("-0", "") else text
 
 
-def _over_depth(title: str, rows: Sequence[Row]) -> Chart | None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Shown:
+    """What the y axis is of."""
+
+    name: str
+    label: str
+    values: Callable[[Row], Sequence[float]]
+    of: Callable[[Row], str] = lambda _: ""
+    """What only values of the same may share a line."""
+
+
+_SPEED = _Shown(name="speed", label="tokens per second", values=lambda row: row.samples_ts)
+_ENERGY = _Shown(
+    name="energy",
+    label="joules per token, idle power included",
+    values=lambda row: () if row.j_per_token is None else (row.j_per_token,),
+    of=lambda row: ", ".join(row.energy_of),
+)
+
+
+def _charts(rows: Sequence[Row], shown: _Shown) -> list[Chart]:
+    one = [row for row in rows if row.n_streams == 1]
+    found = [
+        _over_depth("Decode", [row for row in one if not row.test.n_prompt], shown),
+        _over_depth("Prompt", [row for row in one if not row.test.n_gen], shown),
+        _over_depth("Prompt and decode", [row for row in one if row.test.n_prompt and row.test.n_gen], shown),
+    ]
+    served = {_place(row) for row in rows if row.n_streams > 1}
+    many = [row for row in rows if _place(row) in served]
+    keys = [(_place(row), row.n_streams, row) for row in many]
+    title = f"{shown.name.capitalize()} over streams"
+    found.append(_chart(title, "streams at the same time", keys, shown, by_depth=True))
+    return [chart for chart in found if chart is not None]
+
+
+def _over_depth(what: str, rows: Sequence[Row], shown: _Shown) -> Chart | None:
     keys = [((row.engine, row.model, row.test.n_prompt, row.test.n_gen), row.test.n_depth, row) for row in rows]
-    return _chart(f"{title} over depth", "tokens in the context", keys)
+    return _chart(f"{what} {shown.name} over depth", "tokens in the context", keys, shown)
 
 
 def _place(row: Row) -> tuple[Any, ...]:
@@ -120,7 +146,12 @@ def _place(row: Row) -> tuple[Any, ...]:
 
 
 def _chart(
-    title: str, x_label: str, keyed: Sequence[tuple[tuple[Any, ...], float, Row]], *, by_depth: bool = False
+    title: str,
+    x_label: str,
+    keyed: Sequence[tuple[tuple[Any, ...], float, Row]],
+    shown: _Shown,
+    *,
+    by_depth: bool = False,
 ) -> Chart | None:
     """Rows by what makes a line and by their place on it. `by_depth`: a line has one depth of its own."""
     if not keyed:
@@ -130,25 +161,26 @@ def _chart(
     lines: dict[tuple[Any, ...], dict[float, list[float]]] = {}
     firsts: dict[tuple[Any, ...], Row] = {}
     for key, x, row in keyed:
-        line = (key, tuple(row.facts.get(name) for name in varied))
-        lines.setdefault(line, {}).setdefault(x, []).extend(row.samples_ts)
+        line = (key, tuple(row.facts.get(name) for name in varied), shown.of(row))
+        lines.setdefault(line, {}).setdefault(x, []).extend(shown.values(row))
         firsts.setdefault(line, row)
-    labels = _labels(list(firsts.values()), varied, by_depth=by_depth)
+    labels = _labels(list(firsts.values()), varied, shown, by_depth=by_depth)
     series = tuple(
         Series(label=label, points=_points(points.items()))
         for label, points in zip(labels, lines.values(), strict=True)
     )
-    return Chart(title=title, x_label=x_label, y_label="tokens per second", series=series)
+    return Chart(title=title, x_label=x_label, y_label=shown.label, series=series)
 
 
 def _points(samples: Iterable[tuple[float, Sequence[float]]]) -> tuple[Point, ...]:
     return tuple(Point(x=x, mean=mean(found), stddev=stddev(found)) for x, found in sorted(samples))
 
 
-def _labels(rows: Sequence[Row], varied: Sequence[str], *, by_depth: bool) -> list[str]:
+def _labels(rows: Sequence[Row], varied: Sequence[str], shown: _Shown, *, by_depth: bool) -> list[str]:
     """What tells the lines apart: engine and tokens always, the rest where it differs."""
     models = len({row.model for row in rows}) > 1
     depths = by_depth and len({row.test.n_depth for row in rows}) > 1
+    parts = len({shown.of(row) for row in rows}) > 1
     return [
         ", ".join(
             [
@@ -156,6 +188,7 @@ def _labels(rows: Sequence[Row], varied: Sequence[str], *, by_depth: bool) -> li
                 *([row.model] if models else []),
                 _tokens(row) + (f" @ d{row.test.n_depth}" if depths else ""),
                 *(f"{name} {row.facts[name]}" for name in varied if name in row.facts),
+                *([f"of {shown.of(row)}"] if parts else []),
             ]
         )
         for row in rows

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from launcher.bench.rows import FACTS, Fact, Row
-from launcher.bench.stats import MIN_SAMPLES, NOISY_CV, Interval, is_noisy, median, paired_ratio, unpaired_ratio
+from launcher.bench.stats import MIN_SAMPLES, NOISY_CV, Interval, is_noisy, mean, median, paired_ratio, unpaired_ratio
 from launcher.bench.types import BenchTest
 
 Verdict = Literal["faster", "slower", "same", "too noisy", "too few"]
@@ -61,6 +61,11 @@ class Compared:
     ratio: Interval
     """B over A: above 1, B is faster."""
     verdict: Verdict
+    a_j_per_token: float | None = None
+    """Mean over A's rows; None where a row tells none."""
+    b_j_per_token: float | None = None
+    energy_of: tuple[str, ...] = ()
+    """What the joules of both went into; where that is not the same, there are none to compare."""
 
     @property
     def name(self) -> str:
@@ -170,7 +175,16 @@ def _compared(a: Sequence[Row], b: Sequence[Row], varied: Sequence[str]) -> Comp
         noisy_b=is_noisy(samples_b),
         ratio=ratio,
         verdict=verdict_of(ratio),
+        **_energies(a, b),
     )
+
+
+def _energies(a: Sequence[Row], b: Sequence[Row]) -> dict[str, Any]:
+    of = {row.energy_of for row in (*a, *b)}
+    if len(of) != 1 or () in of:
+        return {}
+    means = [mean([row.j_per_token or 0.0 for row in side]) for side in (a, b)]
+    return {"a_j_per_token": means[0], "b_j_per_token": means[1], "energy_of": of.pop()}
 
 
 def _ratio(a: Sequence[Row], b: Sequence[Row], samples_a: Sequence[float], samples_b: Sequence[float]) -> Interval:

@@ -16,6 +16,7 @@ Fact = str | int | float | bool
 _MEASURED = frozenset({"n_prompt", "n_gen", "n_depth", "test_time", "avg_ns", "stddev_ns", "avg_ts", "stddev_ts"})
 FACTS = (*(name for name in LLAMA_BENCH_FIELDS if name not in _MEASURED), "launcher_version")
 """Fields that say under what a row was measured."""
+_KINDS = {"j_per_token": "energy"}
 
 
 class RowError(ValueError):
@@ -39,6 +40,9 @@ class Row:
     test_time: str | None
     facts: Mapping[str, Fact]
     """By llama-bench's names: hardware, build, model, settings."""
+    j_per_token: float | None = None
+    energy_of: tuple[str, ...] = ()
+    """What the joules went into: only those of the same can be compared."""
 
     @property
     def name(self) -> str:
@@ -118,7 +122,17 @@ def row_of(item: Any, where: str = "the record") -> Row:
         facts={
             name: item[name] for name in FACTS if isinstance(item.get(name), Fact) and not _untold(name, item[name])
         },
+        **_energy(item, where),
     )
+
+
+def _energy(item: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Both of its fields, or none: joules of nobody knows what say nothing."""
+    joules, of = item.get("j_per_token"), item.get("energy_of")
+    if joules is None or not isinstance(of, list | tuple) or not of or not all(isinstance(name, str) for name in of):
+        return {}
+    (found,) = _numbers([joules], "j_per_token", where)
+    return {"j_per_token": found, "energy_of": tuple(of)}
 
 
 def _untold(name: str, value: Fact) -> bool:
@@ -154,6 +168,6 @@ def _numbers(values: Any, name: str, where: str) -> tuple[float, ...]:
         raise RowError(f"{where}: {name} is no list")
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-            what = "missing" if value is None else f"{str(value)[:20]}, which is no speed or time"
+            what = "missing" if value is None else f"{str(value)[:20]}, which is no {_KINDS.get(name, 'speed or time')}"
             raise RowError(f"{where}: {name} is {what}")
     return tuple(float(value) for value in values)

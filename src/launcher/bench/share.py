@@ -65,10 +65,10 @@ def share_html(records: Sequence[BenchRecord], names: Sequence[str]) -> str:
 <body>
 <h1>{_TITLE}</h1>
 <p class="soft">{escape(when)}. Tokens per second, {escape("mean ± standard deviation")} of each test's samples; ~ marks
-a spread past {NOISY_CV:.0%} of the mean.</p>
+a spread past {NOISY_CV:.0%} of the mean.{escape(_energy(shared))}</p>
 <div class="wide"><table>
 <tr><th>test</th><th>engine</th><th>model</th><th class="n">tokens/s</th><th></th><th class="n">median</th>
-<th class="n">samples</th><th class="n">predicted</th></tr>
+<th class="n">samples</th><th class="n">predicted</th><th class="n">J/token</th></tr>
 {lines}
 </table></div>
 <h2>Charts</h2>
@@ -91,9 +91,16 @@ def _line(name: str, engine: str, model: str, summary: Summary, item: Mapping[st
         f"{summary.median:.2f}",
         str(summary.n),
         "" if predicted is None else f"{predicted:.2f}",
+        "" if item["j_per_token"] is None else f"{item['j_per_token']:.3g}",
     )
     cells = [f"<td>{escape(text)}</td>" for text in texts] + [f'<td class="n">{number}</td>' for number in numbers]
     return f"<tr>{''.join(cells)}</tr>"
+
+
+def _energy(shared: Sequence[Mapping[str, Any]]) -> str:
+    """What the joules are of, where there are any."""
+    of = dict.fromkeys(", ".join(item["energy_of"]) for item in shared if item["j_per_token"] is not None)
+    return f" J/token: energy of {'; '.join(of)}, idle power included." if of else ""
 
 
 def _values(shared: Sequence[Mapping[str, Any]], name: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any, TextIO
 from launcher.bench.compare import Compared, Comparison, Verdict
 from launcher.bench.stats import MIN_SAMPLES, NOISY_CV
 from launcher.cli.bench_sources import Source
+from launcher.cli.bench_view import per_token
 from launcher.cli.columns import BOLD, DIM, Cell, Column, is_styled, styled, table, terminal_width
 from launcher.cli.output import say
 from launcher.errors import ExitCode
@@ -40,7 +41,7 @@ def print_comparison(a: Source, b: Source, found: Comparison, stream: TextIO) ->
     heads = (f"{label}  {_about(source)}" for label, source in (("A", a), ("B", b)))
     stream.writelines(styled(BOLD, line, on=colours) + "\n" for line in _wrapped(heads, width))
     lines = [*_wrapped(_differences(found), width), "", *table(*_table(found.rows), width, colours=colours), ""]
-    lines += [styled(DIM, line, on=colours) for line in _wrapped(_notes(found), width)]
+    lines += [styled(DIM, line, on=colours) for line in _wrapped((*_notes(found), *_energy(found)), width)]
     stream.writelines(line + "\n" for line in lines)
 
 
@@ -79,6 +80,7 @@ def _value(value: object) -> str:
 
 def _table(rows: Sequence[Compared]) -> tuple[list[Column], list[list[Cell]]]:
     several = [len({getattr(row, name) for row in rows}) > 1 for name in ("engine", "model")]
+    several.append(any(row.energy_of for row in rows))
     columns = [
         Column(name="test", shrink_to=14),
         *([Column(name="engine", shrink_to=6)] if several[0] else []),
@@ -88,6 +90,7 @@ def _table(rows: Sequence[Compared]) -> tuple[list[Column], list[list[Cell]]]:
         Column(name="B/A", right=True),
         Column(name="interval", right=True, drop=2),
         Column(name="verdict"),
+        *([Column(name=f"{side} J/tok", right=True, drop=1) for side in "AB"] if several[2] else []),
     ]
     return columns, [_cells(row, several) for row in rows]
 
@@ -104,6 +107,7 @@ def _cells(row: Compared, several: Sequence[bool]) -> list[Cell]:
         Cell(text=f"{ratio.ratio:.3f}"),
         Cell(text=between),
         Cell(text=row.verdict, style=_STYLES[row.verdict]),
+        *([Cell(text=per_token(joules)) for joules in (row.a_j_per_token, row.b_j_per_token)] if several[2] else []),
     ]
 
 
@@ -135,6 +139,11 @@ def _notes(found: Comparison) -> Iterator[str]:
         if names:
             more = f" and {len(names) - _N_ALONE} more" if len(names) > _N_ALONE else ""
             yield printable(f"only in {side}: {', '.join(names[:_N_ALONE])}{more}")
+
+
+def _energy(found: Comparison) -> Iterator[str]:
+    for of in dict.fromkeys(", ".join(row.energy_of) for row in found.rows if row.energy_of):
+        yield f"J/tok: energy of {of}, idle power included; how sure its differences are is not known."
 
 
 def _wrapped(lines: Iterable[str], width: int | None) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from launcher.bench.history import Run
 from launcher.bench.types import BenchRecord
+from launcher.cli.bench_view import per_token
 from launcher.cli.columns import Cell, Column, is_styled, table, terminal_width
 from launcher.cli.history_view import age
 
@@ -21,6 +22,7 @@ _COLUMNS = (
     Column(name="prompt tok/s", right=True, drop=3),
     Column(name="decode tok/s", right=True, drop=1),
 )
+_ENERGY = Column(name="decode J/tok", right=True, drop=6)
 
 
 def as_json(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -40,14 +42,19 @@ def as_json(runs: Sequence[Run]) -> list[dict[str, Any]]:
 def print_runs(runs: Sequence[Run], *, now: datetime | None = None) -> None:
     """A table on stdout: of each run the speeds of its first prompt and its first decode test."""
     now = now or datetime.now(UTC)
-    rows = [[Cell(text=text) for text in _texts(run, now)] for run in runs]
-    lines = table(_COLUMNS, rows, terminal_width(sys.stdout), colours=is_styled(sys.stdout))
+    energies = [_energy(run) for run in runs]
+    columns = (*_COLUMNS, _ENERGY) if any(energies) else _COLUMNS
+    rows = [
+        [Cell(text=text) for text in (*_texts(run, now), energy)][: len(columns)]
+        for run, energy in zip(runs, energies, strict=True)
+    ]
+    lines = table(columns, rows, terminal_width(sys.stdout), colours=is_styled(sys.stdout))
     sys.stdout.writelines(line + "\n" for line in lines)
 
 
 def _texts(run: Run, now: datetime) -> tuple[str, ...]:
     prompt = next((record for record in run.records if record.n_prompt and not record.n_gen), None)
-    decode = next((record for record in run.records if record.n_gen and not record.n_prompt), None)
+    decode = _decode(run)
     models = dict.fromkeys(record.model for record in run.records)
     return (
         run.run_id,
@@ -57,6 +64,16 @@ def _texts(run: Run, now: datetime) -> tuple[str, ...]:
         str(len(run.records)),
         *("-" if record is None else f"{record.test.name} {record.avg_ts:.1f}" for record in (prompt, decode)),
     )
+
+
+def _decode(run: Run) -> BenchRecord | None:
+    return next((record for record in run.records if record.n_gen and not record.n_prompt), None)
+
+
+def _energy(run: Run) -> str:
+    """Of the same test as the speed that is shown."""
+    decode = _decode(run)
+    return "" if decode is None else per_token(decode.j_per_token)
 
 
 def _when(started_at: str, now: datetime) -> str:
@@ -81,4 +98,6 @@ def _test(record: BenchRecord) -> dict[str, Any]:
         "n_streams": record.n_streams,
         "avg_ts": record.avg_ts,
         "stddev_ts": record.stddev_ts,
+        "j_per_token": record.j_per_token,
+        "energy_of": list(record.energy_of),
     }
