@@ -22,9 +22,7 @@ def plan_notes(
         *_streamed(winner),
         *_larger_model(machine, weighed, winner, request),
         *_context(machine, winner, request),
-        *_placement(winner, request),
-        *_cache(winner, request),
-        *_micro_batch(winner, request),
+        *placement_notes(winner, request),
     ]
     if request.prefer == "quality":
         notes += _faster_class(weighed, winner, native_bpw=native_bpw)
@@ -33,6 +31,11 @@ def plan_notes(
     if winner.weights.basis != "header":
         notes.append(f"Weights are from the {winner.weights.basis}; the file's own header is read before it is loaded.")
     return tuple(notes)
+
+
+def placement_notes(winner: Weighed, request: PlanRequest) -> tuple[str, ...]:
+    """What is told of the placement itself, whatever else there was to choose from."""
+    return (*_placement(winner, request), *_cache(winner, request), *_micro_batch(winner, request))
 
 
 def _case(machine: Machine, weighed: Weighed, request: PlanRequest) -> Case:

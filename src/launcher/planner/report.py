@@ -40,6 +40,7 @@ def plan_json(plan: Plan, argv: Sequence[str]) -> dict[str, Any]:
         "load_params": to_jsonable(plan.load_params),
         "memory": [_memory(row) for row in plan.memory],
         "throughput": to_jsonable(plan.throughput),
+        "tuned": to_jsonable(plan.tuned),
         "argv": list(argv),
         "notes": list(plan.notes),
         "candidates": [_candidate(candidate) for candidate in plan.candidates],
