@@ -202,7 +202,7 @@ def _confirmed(file: ModelFile, catalogue: Catalogue, machine: Hardware, world: 
         catalogue,
         files=tuple(known.file if other.name == file.name else other for other in catalogue.files),
         weights={**catalogue.weights, file.name: known.weights},
-        specs={**catalogue.specs, file.model: known.spec},
+        specs={**catalogue.specs, file.name: known.spec},
     )
 
 

@@ -37,6 +37,7 @@ class _Join:
         """Take a file, with its header's facts or a recipe's, or with neither."""
         if known is not None:
             self.specs.setdefault(file.model, known.spec)
+            self.specs[file.name] = known.spec
         if weights is not None:
             self.weights[file.name] = weights
             file = replace(file, dense_bpw=weights.dense_bpw)

@@ -119,7 +119,8 @@ def load_catalogue(
     return Catalogue(
         files=joined.files,
         weights=joined.weights,
-        specs={**shipped.models, **joined.specs},
+        # What a file says of itself counts for that file: it does not change what is known of the releases.
+        specs={**joined.specs, **shipped.models},
         source=found.source,
         as_of=found.as_of,
         notes=(*found.notes, *joined.notes),

@@ -135,8 +135,12 @@ class Catalogue:
     weights: Mapping[str, ModelWeights]
     """Weight table by `ModelFile.name`; a file without one cannot be planned for."""
     specs: Mapping[str, ModelSpec]
-    """Hyperparameters by `ModelFile.model`."""
+    """Hyperparameters by `ModelFile.name` where a file's own header was read, and by `ModelFile.model`."""
     source: Literal["hub", "cache", "shipped", "disk"]
     as_of: str
     """When the listing was true (ISO date)."""
     notes: tuple[str, ...] = ()
+
+    def spec_of(self, file: ModelFile) -> ModelSpec | None:
+        """Hyperparameters of a file: its own header's, else those of the model that it is said to be."""
+        return self.specs.get(file.name) or self.specs.get(file.model)

@@ -87,7 +87,7 @@ def _weigh_all(machine: Machine, catalogue: Catalogue, request: PlanRequest) -> 
     known: dict[tuple[str, int], Weighed] = {}
     weighed = []
     for file in catalogue.files:
-        weights, spec = catalogue.weights.get(file.name), catalogue.specs.get(file.model)
+        weights, spec = catalogue.weights.get(file.name), catalogue.spec_of(file)
         if weights is None or spec is None:
             continue
         # Files of one recipe share their weight table, and so their placements.
