@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from launcher.bench.quality_types import QualityReport
-from launcher.cli.bench_quality_view import rows_of, setting_text
+from launcher.cli.bench_quality_view import PAST, rows_of, setting_text
 from launcher.demo import demo_model_path
 from launcher.records import from_jsonable
 from tests.bench.test_quality import HERE, judged, position
@@ -96,11 +96,11 @@ def test_ctrl_c(sandbox: Sandbox) -> None:
 
 def test_the_rows_of_a_report() -> None:
     report = judged(*[position(0.002)] * 99, position(None))
-    rows = {name.strip(): (found, bound) for name, found, bound in rows_of(report)}
-    assert rows["KL divergence, mean, nats"] == ("0.002 ± 0", "<= 0.05")
-    assert rows["same likeliest token"] == ("100.0% (96.3% to 100.0%)", ">= 88%")
-    assert rows["perplexity"] == ("7.39 to 7.39", "")
-    assert rows["positions that are no number"] == ("1", "none")
+    rows = {name.strip(): (found, bound, past) for name, found, bound, past in rows_of(report)}
+    assert rows["KL divergence, mean, nats"] == ("0.002 ± 0", "<= 0.05", "")
+    assert rows["same likeliest token"] == ("100.0% (96.3% to 100.0%)", ">= 88%, all of it", "")
+    assert rows["perplexity"] == ("7.389 to 7.389", "", "")
+    assert rows["positions that are no number"] == ("1", "none", PAST)
     nothing = judged(position(None))
-    assert {name: found for name, found, _ in rows_of(nothing)}["same likeliest token"] == "-"
-    assert setting_text(HERE) == "m.gguf, cache f16, no flash attention, n_ubatch 512, CPU, 1 threads"
+    assert {name: found for name, found, *_ in rows_of(nothing)}["same likeliest token"] == "-"
+    assert setting_text(HERE) == "m.gguf, cache f16, no flash attention, n_ubatch 512, CPU, 1 thread"

@@ -101,8 +101,10 @@ class QualityReport:
     """Log of the candidate's perplexity over the reference's, above 0 where it predicts the text worse."""
     ln_ppl_ratio_error: float | None
     """Its standard error, the two being paired."""
+    past: tuple[str, ...]
+    """Fields of `bounds` that the candidate is past; `n_nan` where a logit is no number."""
     failures: tuple[str, ...]
-    """What was past a bound, each in one clause."""
+    """The same in one clause each."""
     passes: bool
     schema: Literal[1] = SCHEMA
 

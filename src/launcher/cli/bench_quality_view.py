@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from launcher.bench.quality_types import QualityReport, Setting
 
 
+PAST = "past it"
+_LARGE = 1000.0
+
+
 def print_report(report: QualityReport, *, console: Console | None = None) -> None:
     """Print both settings, a table of what was found beside its bounds, and the verdict, on stdout."""
     from rich import box
@@ -21,36 +25,44 @@ def print_report(report: QualityReport, *, console: Console | None = None) -> No
     console.print(f"reference: {setting_text(report.reference)}", markup=False)
     console.print(f"candidate: {setting_text(report.candidate)}", markup=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("over the reference")
+    table.add_column("against the reference")
     table.add_column("found", justify="right", no_wrap=True)
     table.add_column("bound", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
     for row in rows_of(report):
         table.add_row(*row)
     console.print(table)
     verdict = "passes" if report.passes else "does not pass"
-    console.print(f"{verdict}, by the bounds of {report.bounds.basis}; {report.n_tokens} positions compared")
+    console.print(f"{verdict}, judged as {report.bounds.basis}; {report.n_tokens} positions compared")
 
 
-def rows_of(report: QualityReport) -> list[tuple[str, str, str]]:
-    """Name, figure and bound of each."""
+def rows_of(report: QualityReport) -> list[tuple[str, str, str, str]]:
+    """Name, figure, bound and a mark where it is past."""
     bounds = report.bounds
     error = "" if report.mean_kld_error is None else f" ± {report.mean_kld_error:.2g}"
     interval = ""
     if report.top1_low is not None and report.top1_high is not None:
         interval = f" ({report.top1_low:.1%} to {report.top1_high:.1%})"
     shift = "" if report.ln_ppl_ratio_error is None else f" ± {report.ln_ppl_ratio_error:.2g}"
+    past = dict.fromkeys(report.past, PAST)
+    same = f">= {bounds.top1_agreement:.0%}, all of it"
     rows = [
-        ("KL divergence, mean, nats", _figure(report.mean_kld) + error, f"<= {bounds.mean_kld:g}"),
-        ("  median", _figure(report.median_kld), ""),
-        ("  99th percentile", _figure(report.p99_kld), f"<= {bounds.p99_kld:g}"),
-        ("  largest", _figure(report.max_kld), ""),
-        ("same likeliest token", _share(report.top1_agreement) + interval, f">= {bounds.top1_agreement:.0%}"),
-        ("log of perplexity, change", _figure(report.ln_ppl_ratio) + shift, f"<= {bounds.ln_ppl_ratio:g}"),
-        ("perplexity", f"{_figure(report.reference_ppl)} to {_figure(report.candidate_ppl)}", ""),
+        ("KL divergence, mean, nats", _figure(report.mean_kld) + error, f"<= {bounds.mean_kld:g}", "mean_kld"),
+        ("  median", _figure(report.median_kld), "", ""),
+        ("  99th percentile", _figure(report.p99_kld), f"<= {bounds.p99_kld:g}", "p99_kld"),
+        ("  largest", _figure(report.max_kld), "", ""),
+        ("same likeliest token", _share(report.top1_agreement) + interval, same, "top1_agreement"),
+        (
+            "log of perplexity, change",
+            _figure(report.ln_ppl_ratio) + shift,
+            f"<= {bounds.ln_ppl_ratio:g}",
+            "ln_ppl_ratio",
+        ),
+        ("perplexity", f"{_ppl(report.reference_ppl)} to {_ppl(report.candidate_ppl)}", "", ""),
     ]
     if report.n_nan:
-        rows.append(("positions that are no number", str(report.n_nan), "none"))
-    return rows
+        rows.append(("positions that are no number", str(report.n_nan), "none", "n_nan"))
+    return [(name, found, bound, past.get(field, "")) for name, found, bound, field in rows]
 
 
 def setting_text(setting: Setting) -> str:
@@ -63,13 +75,17 @@ def setting_text(setting: Setting) -> str:
         *(["repacked"] if params.repack else []),
         f"n_ubatch {params.n_ubatch}",
         ", ".join(params.devices) if params.devices else "CPU",
-        f"{params.n_threads} threads",
+        "1 thread" if params.n_threads == 1 else f"{params.n_threads} threads",
     ]
     return ", ".join(parts)
 
 
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
+
+
+def _ppl(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}" if value < _LARGE else f"{value:.0f}"
 
 
 def _share(value: float | None) -> str:
