@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -81,6 +82,29 @@ def header_key(file: ModelFile) -> str | None:
     if file.repo and file.revision:
         return _digest("commit", file.repo, file.revision, *(part.path for part in file.parts))
     return None
+
+
+def table_key(file: ModelFile) -> str | None:
+    """`header_key`; of a file in another application's folder, by the file on disk instead of by its listing.
+
+    What is only taken to be the listed file must never stand for it in the cache.
+    """
+    if file.found_in is None or file.local_path is None:
+        return header_key(file)
+    from launcher.store.local import part_paths
+
+    return local_key(part_paths(file.local_path, len(file.parts)))
+
+
+def local_key(paths: Sequence[Path]) -> str | None:
+    """What the header of files on this disk is kept under: paths, sizes and times; None if one is gone."""
+    try:
+        texts = [
+            f"{os.path.realpath(path)} {found.st_size} {found.st_mtime_ns}" for path in paths for found in [path.stat()]
+        ]
+    except OSError:
+        return None
+    return _digest("local", *texts)
 
 
 def read_table(cache_dir: Path, key: str) -> TensorTable | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from launcher.catalogue.cache import TensorTable, header_key, read_table, write_table
+from launcher.catalogue.cache import TensorTable, read_table, table_key, write_table
 from launcher.catalogue.classify import quant_label
 from launcher.catalogue.gguf import GgufHeader, check_complete, merge_parts, read_header
 from launcher.catalogue.types import FilePart, ModelFile, ModelSpec, ModelWeights
@@ -49,11 +49,11 @@ def ensure_header(
             read from the hub.
         NetworkError: the hub could not be read.
     """
-    key = header_key(file)
+    key = table_key(file)
     table = read_table(cache_dir, key) if key else None
     if table is None:
         if file.local_path is not None:
-            table = _local_table(file.local_path)
+            table, _, _ = read_parts(file.local_path)
         elif file.repo is not None and open_remote is not None:
             table = _remote_table(file, file.repo, open_remote)
         else:
@@ -78,7 +78,7 @@ def file_from_path(path: Path, *, isa: Collection[str]) -> KnownFile:
     Raises:
         DamagedFileError: missing, unreadable, not a GGUF, truncated, a part missing, no text model, or Ollama's layout.
     """
-    table, parts = _read_parts(path)
+    table, parts, _ = read_parts(path)
     label = quant_label(path.name)
     file = ModelFile(
         model=table.spec.id,
@@ -92,11 +92,12 @@ def file_from_path(path: Path, *, isa: Collection[str]) -> KnownFile:
     return known_file(file, table, isa)
 
 
-def _local_table(path: Path) -> TensorTable:
-    return _read_parts(path)[0]
+def read_parts(path: Path) -> tuple[TensorTable, tuple[Path, ...], GgufHeader]:
+    """A model on this disk: its tensors, its parts in order, and the header of the first with the tensors of all.
 
-
-def _read_parts(path: Path) -> tuple[TensorTable, tuple[Path, ...]]:
+    Raises:
+        DamagedFileError: as `file_from_path`.
+    """
     from launcher.store.local import check_parts
 
     paths = check_parts(path)
@@ -110,7 +111,8 @@ def _read_parts(path: Path) -> tuple[TensorTable, tuple[Path, ...]]:
             raise DamagedFileError(f"cannot read {part.name}: {error.strerror}", path=str(part)) from error
         check_complete(header, size_bytes, path=str(part))
         headers.append(header)
-    return _table(headers, fallback_id=path.stem, path=str(path)), paths
+    table, merged = _table(headers, fallback_id=path.stem, path=str(path))
+    return table, paths, merged
 
 
 def _remote_table(file: ModelFile, repo: str, open_remote: OpenRemote) -> TensorTable:
@@ -123,12 +125,12 @@ def _remote_table(file: ModelFile, repo: str, open_remote: OpenRemote) -> Tensor
         if part.size_bytes is not None:
             check_complete(header, part.size_bytes, path=where)
         headers.append(header)
-    return _table(headers, fallback_id=file.model, path=f"{repo}/{file.parts[0].path}")
+    return _table(headers, fallback_id=file.model, path=f"{repo}/{file.parts[0].path}")[0]
 
 
-def _table(headers: list[GgufHeader], *, fallback_id: str, path: str) -> TensorTable:
+def _table(headers: list[GgufHeader], *, fallback_id: str, path: str) -> tuple[TensorTable, GgufHeader]:
     merged = merge_parts(headers, path=path)
     spec = spec_from_header(merged, fallback_id=fallback_id, path=path)
     if not merged.tensors:
         raise DamagedFileError("the GGUF holds no tensors: it is a vocabulary or metadata alone", path=path)
-    return TensorTable(spec=spec, tensors=merged.tensors)
+    return TensorTable(spec=spec, tensors=merged.tensors), merged

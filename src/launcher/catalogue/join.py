@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from launcher.catalogue.cache import header_key, read_table
+from launcher.catalogue.cache import read_table, table_key
 from launcher.catalogue.headers import KnownFile, OpenRemote, ensure_header, known_file
 from launcher.catalogue.shipped import RecipeBook
 from launcher.catalogue.types import ModelFile, ModelSpec, ModelWeights
@@ -91,7 +91,7 @@ def join_weights(
 
 def _add_by_what_is_here(join: _Join, file: ModelFile, book: RecipeBook, cache_dir: Path, isa: Collection[str]) -> None:
     known: KnownFile | None = None
-    key = header_key(file)
+    key = table_key(file)
     table = read_table(cache_dir, key) if key else None
     if table is not None:
         known = known_file(file, table, isa)
@@ -100,7 +100,7 @@ def _add_by_what_is_here(join: _Join, file: ModelFile, book: RecipeBook, cache_d
             known = ensure_header(file, cache_dir=cache_dir, isa=isa)
         except DamagedFileError as error:
             join.notes.append(f"{file.local_path} is not used: {error.message}")
-            file = replace(file, local_path=None)
+            file = replace(file, local_path=None, found_in=None)
     join.add(file, known, known.weights if known else book.weights(file))
 
 

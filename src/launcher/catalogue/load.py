@@ -6,12 +6,14 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
 from launcher.catalogue.cache import SCHEMA, CachedListing, read_listing, write_listing
 from launcher.catalogue.classify import ListedFile, classify
 from launcher.catalogue.headers import OpenRemote, file_from_path
+from launcher.catalogue.inventory import Inventory, take_inventory
 from launcher.catalogue.join import join_weights
 from launcher.catalogue.request import AnyRelease, FromPath, FromRepo, parse_request, unknown_quant
 from launcher.catalogue.shipped import RecipeBook, Shipped, read_shipped
@@ -44,6 +46,7 @@ class Listing(Protocol):
 
 ListRepo = Callable[[str], Listing]
 FindLocal = Callable[[ModelFile], Path | None]
+TakeInventory = Callable[[], Inventory]
 Source = Literal["hub", "cache", "shipped", "disk"]
 
 
@@ -58,6 +61,8 @@ def load_catalogue(
     list_repo: ListRepo | None = None,
     open_remote: OpenRemote | None = None,
     find_local: FindLocal | None = None,
+    inventory: TakeInventory | None = None,
+    model_dirs: Collection[Path] = (),
     now: datetime | None = None,
     configs: Path | None = None,
     environ: Mapping[str, str] = os.environ,
@@ -76,7 +81,10 @@ def load_catalogue(
         list_repo: lists one repository on the hub; None for the store's.
         open_remote: opens a file on the hub for ranged reads: of a repository none of whose files a recipe knows (a
             rebuilt or an unknown one), one header is read; None: such files are listed without weights.
-        find_local: where a complete copy is on this disk; None for the hub's cache.
+        find_local: where a complete copy is in the hub's cache; None for the store's.
+        inventory: looks for models in the folders of all applications; None for the real ones, unless `find_local` is
+            given.
+        model_dirs: more folders to look in.
         now: the time, with zone.
         configs: folder of the shipped catalogue.
         environ: for `HF_ENDPOINT`; listings of one hub are not another's.
@@ -104,8 +112,13 @@ def load_catalogue(
     )
     found = sources.named(request) if isinstance(request, FromRepo) else sources.releases(request)
     quant = request.quant if isinstance(request, FromRepo) and request.quant else request_quant
-    files = _of_quant(found.files, quant, request_model)
-    files = _mark_local(files, find_local or _store_find_local(environ))
+    if inventory is None and find_local is None:
+        inventory = partial(take_inventory, cache_dir=cache_dir, shipped=shipped, env=environ, model_dirs=model_dirs)
+    here = inventory() if inventory is not None else None
+    files = _mark_local(found.files, find_local or _store_find_local(environ), here)
+    if here is not None and isinstance(request, AnyRelease):
+        files = (*files, *here.own_entries(files, model=request.model))
+    files = _of_quant(files, quant, request_model)
     files = _obtainable(files, found.refused)
     one_by_name = isinstance(request, FromRepo) and len(files) == 1
     joined = join_weights(
@@ -123,7 +136,7 @@ def load_catalogue(
         specs={**joined.specs, **shipped.models},
         source=found.source,
         as_of=found.as_of,
-        notes=(*found.notes, *joined.notes),
+        notes=(*found.notes, *joined.notes, *_not_used(joined.files, here)),
     )
 
 
@@ -257,8 +270,15 @@ def _of_quant(files: tuple[ModelFile, ...], quant: str | None, request_model: st
     return chosen
 
 
-def _mark_local(files: tuple[ModelFile, ...], find_local: FindLocal) -> tuple[ModelFile, ...]:
-    return tuple(replace(file, local_path=find_local(file)) for file in files)
+def _mark_local(files: tuple[ModelFile, ...], find_local: FindLocal, here: Inventory | None) -> tuple[ModelFile, ...]:
+    files = tuple(replace(file, local_path=find_local(file)) for file in files)
+    return files if here is None else here.marked(files)
+
+
+def _not_used(files: tuple[ModelFile, ...], here: Inventory | None) -> tuple[str, ...]:
+    """What looks like a model that is here, where none is that can be loaded."""
+    missing = {file.model for file in files} - {file.model for file in files if file.local_path is not None}
+    return () if here is None else tuple(note for model in sorted(missing) for note in here.notes(model=model))
 
 
 def _obtainable(files: tuple[ModelFile, ...], refused: Mapping[str, str]) -> tuple[ModelFile, ...]:
@@ -266,7 +286,7 @@ def _obtainable(files: tuple[ModelFile, ...], refused: Mapping[str, str]) -> tup
 
     They could be planned for, and not be fetched. Where nothing else is left they stay: the refusal is told then.
     """
-    left = tuple(file for file in files if file.local_path is not None or file.repo not in refused)
+    left = tuple(file for file in files if file.local_path is not None or str(file.repo) not in refused)
     return left or files
 
 

@@ -152,8 +152,7 @@ class RecipeBook:
                 return found
         if file.size_bytes is None:
             return None
-        label = file.quant.upper()
-        recipe = self._by_label.get((file.model, label)) or _RECIPE_OF_LABEL.get(label, label)
+        recipe = self._by_label.get((file.model, file.quant.upper())) or recipe_of_label(file.quant)
         if recipe not in self._shipped.recipes:
             return None
         found = self._expand(spec, recipe)
@@ -165,6 +164,11 @@ class RecipeBook:
                 spec, self._shipped.recipes[recipe].for_model(spec.id), self._isa
             )
         return self._weights[spec.id, recipe]
+
+
+def recipe_of_label(label: str) -> str:
+    """The recipe that a quant label stands for, known or not: `MXFP4` names the experts' type, and means Q8_0."""
+    return _RECIPE_OF_LABEL.get(label.upper(), label.upper())
 
 
 def _has_size(file_bytes: int, weights: ModelWeights) -> bool:

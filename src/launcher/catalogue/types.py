@@ -114,6 +114,8 @@ class ModelFile:
     """Ranks the quant class; from the header, else the shipped catalogue, else the label."""
     local_path: Path | None = None
     """First part on this disk, complete, where it is known to be here."""
+    found_in: str | None = None
+    """The application in whose folder it is used in place (`LM Studio`); None in the hub's cache and for a path."""
 
     @property
     def size_bytes(self) -> int | None:
