@@ -337,8 +337,10 @@ def test_a_plot_is_ascii_where_the_terminal_shows_no_more(monkeypatch: pytest.Mo
 
 
 def test_a_plot_of_another_kind_is_refused(bench: Callable[..., Result], tmp_path: Path) -> None:
-    assert "an .svg file" in refused(bench("plot", "-o", tmp_path / "x.png")).message
-    assert "cannot write" in refused(bench("plot", "-o", "/dev/null/x.svg"), LauncherError).message
+    assert "an .svg or a .png file" in refused(bench("plot", "-o", tmp_path / "x.pdf")).message
+    for name in ("x.svg", "x.png"):
+        assert "cannot write" in refused(bench("plot", "-o", f"/dev/null/{name}"), LauncherError).message
+    assert list(tmp_path.glob("x*")) == []
 
 
 def test_a_shared_file_names_nobody(bench: Callable[..., Result], state: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""`gpt-oss bench plot`: speed over depth and over streams."""
+"""`gpt-oss bench plot`: speed and energy over depth and over streams."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,17 +19,17 @@ def plot(
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="An .svg file; otherwise it is drawn in the terminal.")
+        Path | None, typer.Option("--output", "-o", help="An .svg or .png file; otherwise it is drawn here.")
     ] = None,
     ascii_only: Annotated[bool, typer.Option("--ascii", help="Draw with plain letters only.")] = False,
     debug: options.Debug = False,  # noqa: ARG001  # read by the error boundary
 ) -> None:
-    """Draw speed over depth and over streams, in the terminal or as an SVG file.
+    """Draw speed over depth and over streams, in the terminal or as an SVG or PNG file; energy where it is known.
 
     Examples:
       gpt-oss bench plot
 
-      gpt-oss bench plot last before.json -o bench.svg
+      gpt-oss bench plot last before.json -o bench.png
     """
     from dataclasses import replace
 

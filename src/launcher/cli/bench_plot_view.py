@@ -8,13 +8,16 @@ from pathlib import Path
 
 from launcher.bench.chart import Chart
 from launcher.bench.plot import to_svg
+from launcher.bench.plot_png import to_png
 from launcher.bench.plot_text import Piece, to_lines
 from launcher.cli.columns import BOLD, is_styled, styled, terminal_width
 from launcher.cli.output import save_text, say
-from launcher.errors import UsageError
+from launcher.errors import LauncherError, UsageError
+from launcher.paths import write_atomic
 
 _COLOURS = tuple(f"\x1b[{code}m" for code in (36, 33, 32, 35, 34, 31, 37))
 _PIPED_WIDTH = 80
+_TITLE = "gpt-oss bench"
 _BRAILLE = "\u28ff│└┴"
 
 
@@ -30,16 +33,31 @@ def print_charts(charts: Sequence[Chart], *, ascii_only: bool = False) -> None:
 
 
 def save_charts(charts: Sequence[Chart], path: Path) -> None:
-    """Write all of them as one SVG file.
+    """Write all of them as one SVG or PNG file, by the ending of its name.
 
     Raises:
         UsageError: the file's name says that it is something else.
-        LauncherError: the folder cannot be written.
+        LauncherError: the folder cannot be written, or this Python cannot draw a PNG.
     """
-    if path.suffix.lower() != ".svg":
-        raise UsageError(f"{path}: a plot is an .svg file", hint="gpt-oss bench plot -o bench.svg")
-    save_text(path, to_svg(charts, title="gpt-oss bench"))
+    kind = path.suffix.lower()
+    if kind == ".svg":
+        save_text(path, to_svg(charts, title=_TITLE))
+    elif kind == ".png":
+        _save_png(charts, path)
+    else:
+        raise UsageError(f"{path}: a plot is an .svg or a .png file", hint="gpt-oss bench plot -o bench.svg")
     say(f"wrote {path}")
+
+
+def _save_png(charts: Sequence[Chart], path: Path) -> None:
+    try:
+        data = to_png(charts, title=_TITLE)
+    except ImportError as error:  # a Pillow that was built without its fonts
+        raise LauncherError(f"no PNG can be drawn here: {error}", hint="gpt-oss bench plot -o bench.svg") from error
+    try:
+        write_atomic(path, data, mode=0o644)
+    except OSError as error:
+        raise LauncherError(f"cannot write {path}: {error.strerror or error}", hint=f"ls -ld {path.parent}") from error
 
 
 def _coloured(piece: Piece, *, on: bool) -> str:
