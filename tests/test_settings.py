@@ -62,6 +62,8 @@ def test_an_empty_variable_counts_as_unset() -> None:
         ("GPT_OSS_TEMPERATURE", "0", "temperature", 0.0),
         ("GPT_OSS_LOAD_MODE", "mmap+mlock", "load_mode", "mmap+mlock"),
         ("GPT_OSS_MODEL_DIRS", "/a:/b c", "model_dirs", (Path("/a"), Path("/b c"))),
+        ("GPT_OSS_MIRRORS", "https://a, http://b", "mirrors", ("https://a", "http://b")),
+        ("GPT_OSS_LIMIT_RATE", "5M", "limit_rate", "5M"),
         ("GPT_OSS_SYSTEM", "auto", "system", "auto"),
         ("GPT_OSS_DEVICE", "CUDA0,CUDA1", "device", "CUDA0,CUDA1"),
         ("GPT_OSS_CACHE_TYPE_K", "iq4_nl", "cache_type_k", "iq4_nl"),
@@ -97,6 +99,16 @@ def test_folders_are_split_at_the_separator_of_the_system() -> None:
         ("tensor_split = 3", "s.toml, line 1: tensor_split: expected text, found 3"),
         ("offline = 1", "s.toml, line 1: offline: expected true or false, found 1"),
         ("quant = 4", "s.toml, line 1: quant: expected text, found 4"),
+        (
+            'limit_rate = "fast"',
+            "s.toml, line 1: limit_rate: expected bytes per second such as 5M or 500k, found 'fast'",
+        ),
+        ('limit_rate = "0"', "s.toml, line 1: limit_rate: expected bytes per second such as 5M or 500k, found '0'"),
+        ("mirrors = 1", "s.toml, line 1: mirrors: expected a list of web addresses, found 1"),
+        (
+            'mirrors = ["hub.example"]',
+            "s.toml, line 1: mirrors: expected web addresses such as https://huggingface.co, found 'hub.example'",
+        ),
         ("model_dirs = [1]", "s.toml, line 1: model_dirs: expected a list of folders, found [1]"),
         (
             'prefer = "sped"',
@@ -183,7 +195,7 @@ def test_the_example_file_shows_the_defaults_where_it_says_so() -> None:
     text = "\n".join(f"{key} = {value}" for key, value in example_assignments().items())
     settings = resolve(file_text=text)
     only_examples = {"quant", "system", "device", "tensor_split", "api_key_file", "cors_origins"}
-    only_examples |= {"url", "tools", "tools_allow", "tools_deny"}
+    only_examples |= {"url", "tools", "tools_allow", "tools_deny", "limit_rate"}
     for key in set(keys()) - only_examples:
         assert getattr(settings, key) == getattr(Settings(), key), key
 

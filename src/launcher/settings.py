@@ -21,6 +21,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from launcher.engines.types import ReasoningEffort
 from launcher.errors import UsageError
 from launcher.planner.types import KvType, LoadMode, Preference
+from launcher.units import parse_limit
 
 ENV_PREFIX = "GPT_OSS_"
 
@@ -107,6 +108,12 @@ class Settings:
     """Never use the network: what is on disk is all there is."""
     model_dirs: tuple[Path, ...] = ()
     """More folders to look for GGUF files in."""
+    download_connections: int = 4
+    """Connections that fetch a model at once."""
+    limit_rate: str | None = None
+    """Bytes per second that a download may take, all its connections together: `5M`."""
+    mirrors: tuple[str, ...] = ()
+    """More hubs, asked in this order where the hub cannot be reached or fails; none of them is sent your token."""
     host: str = "127.0.0.1"
     """Address that `gpt-oss serve` listens on."""
     port: int = 8080
@@ -151,6 +158,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "max_tokens": (1, math.inf),
     "port": (1, 65_535),
     "sleep_idle_seconds": (1, math.inf),
+    "download_connections": (1, 32),
 }
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
@@ -196,7 +204,7 @@ def resolve(
         file_name: How the file is called in messages and layers.
         environ: `GPT_OSS_*` variables count, empty ones do not.
         flags: By key; None is a flag that was not given.
-        path_separator: Between the folders of `GPT_OSS_MODEL_DIRS`: `;` on Windows.
+        path_separator: Between the folders of `GPT_OSS_MODEL_DIRS`: `;` on Windows. Other lists have commas.
 
     Raises:
         UsageError: an unknown key, a value of another type or out of range, or TOML that cannot be read.
@@ -299,7 +307,8 @@ def _parse(hint: Any, text: str, path_separator: str) -> Any:
         except ValueError:
             return text
     if get_origin(kind) is tuple:
-        return [part for part in text.split(path_separator) if part]
+        separator = path_separator if get_args(kind)[0] is Path else ","
+        return [part.strip() for part in text.split(separator) if part.strip()]
     return text
 
 
@@ -314,7 +323,7 @@ def _convert(key: str, raw: Any) -> Any:
     if origin is Literal:
         return _convert_choice(get_args(kind), raw)
     if origin is tuple:
-        return _convert_folders(raw)
+        return _convert_folders(raw) if get_args(kind)[0] is Path else _convert_addresses(raw)
     value = _SCALARS[kind](raw, ', or "auto"' if optional else "")
     low, high = _RANGES.get(key, (-math.inf, math.inf))
     if key in _RANGES and not low <= value <= high:
@@ -322,6 +331,8 @@ def _convert(key: str, raw: Any) -> Any:
         raise ValueError(f"expected {limit}, found {value}")
     return value
 
+    if key == "limit_rate":
+        parse_limit(value)
 
 def _convert_choice(options: tuple[str, ...], raw: Any) -> str:
     if isinstance(raw, str) and raw in options:
@@ -342,6 +353,16 @@ def _convert_folders(raw: Any) -> tuple[Path, ...]:
 
 def _convert_bool(raw: Any, _more: str) -> bool:
     if not isinstance(raw, bool):
+def _convert_addresses(raw: Any) -> tuple[str, ...]:
+    items = [raw] if isinstance(raw, str) else raw
+    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+        raise _wrong("a list of web addresses", raw)
+    for item in items:
+        if not item.startswith(("https://", "http://")):
+            raise _wrong("web addresses such as https://huggingface.co", item)
+    return tuple(items)
+
+
         raise _wrong("true or false", raw)
     return raw
 

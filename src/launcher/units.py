@@ -48,6 +48,18 @@ def parse_rate(text: str) -> float:
     return float(parse_bytes(amount))
 
 
+def parse_limit(text: str) -> int:
+    """Read `"5M"`, `"500k"` or `"5 MB/s"` as bytes per second, at least one. Raises ValueError on anything else."""
+    amount, slash, per = text.partition("/")
+    try:
+        found = parse_bytes(amount)
+    except ValueError:
+        found = 0
+    if found < 1 or (slash and per.strip().lower() not in ("s", "sec")):
+        raise ValueError(f"expected bytes per second such as 5M or 500k, found {text!r}")
+    return found
+
+
 def format_bytes(n_bytes: int | None) -> str:
     """`12.1 GiB`, `96.0 MiB`, `512 B`; `unknown` for None."""
     if n_bytes is None:

@@ -76,6 +76,7 @@ def bench(
     repack: options.Repack = None,
     offline: options.Offline = None,
     refresh: options.Refresh = False,
+    limit_rate: options.LimitRate = None,
     yes: options.Yes = None,
     debug: options.Debug = False,
 ) -> None:

@@ -101,6 +101,7 @@ def chat(
     repack: options.Repack = None,
     offline: options.Offline = None,
     refresh: options.Refresh = False,
+    limit_rate: options.LimitRate = None,
     yes: options.Yes = None,
     debug: options.Debug = False,
 ) -> None:

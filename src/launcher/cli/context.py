@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from launcher import settings_file
+from launcher.cli.hub import with_mirrors
 from launcher.cli.output import say
 from launcher.errors import UsageError
 from launcher.flow import Prepared, World, prepare
@@ -100,7 +101,7 @@ def prepare_plan(
     settings: Settings, *, refresh: bool = False, hardware: Hardware | None = None, measure: bool = True
 ) -> Prepared:
     """Plan for these settings on this machine, or on another one; `measure` may take a second, once."""
-    own = world() if measure else replace(world(), state_dir=None)
+    own = with_mirrors(world() if measure else replace(world(), state_dir=None), settings.mirrors)
     return prepare(request_of(settings), own, offline=is_offline(settings), refresh=refresh, hardware=hardware)
 
 

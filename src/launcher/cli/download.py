@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -11,8 +13,9 @@ from launcher.cli.context import is_offline
 from launcher.cli.output import say, talk_console
 from launcher.errors import NetworkError, UsageError
 from launcher.settings import Settings
+from launcher.store.pace import Estimate
 from launcher.store.types import LocalModel
-from launcher.units import format_bytes
+from launcher.units import format_bytes, format_duration, format_rate, parse_limit
 
 LICENCE = "Apache-2.0, https://huggingface.co/openai/gpt-oss-20b"
 
@@ -35,10 +38,14 @@ def fetch_model(file: ModelFile, settings: Settings) -> LocalModel:
                 details=("A GGUF that is here runs with: gpt-oss chat --model PATH",),
             )
         _ask(file, settings)
-    from launcher.store.download import fetch
+    from launcher.store.download import Pace, fetch
 
+    pace = Pace(
+        n_connections=settings.download_connections,
+        limit_bytes_per_s=None if settings.limit_rate is None else parse_limit(settings.limit_rate),
+    )
     with DownloadBar() as bar:
-        return fetch(file, progress=bar)
+        return fetch(file, progress=bar, pace=pace, mirrors=settings.mirrors)
 
 
 def _ask(file: ModelFile, settings: Settings) -> None:
@@ -59,28 +66,21 @@ def _ask(file: ModelFile, settings: Settings) -> None:
 class DownloadBar:
     """A store ProgressSink: one bar with rate and time left on a terminal, a line now and then elsewhere."""
 
-    def __init__(self) -> None:
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
         console = talk_console()
+        self._estimate = Estimate(clock)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[pace]}"),
             console=console,
             disable=not console.is_terminal,
         )
         self._plain = not console.is_terminal
-        self._task = self._progress.add_task("", total=None, start=False)
+        self._task = self._progress.add_task("", total=None, start=False, pace="")
         self._told = 0
         self._done = 0
         self._total = 0
@@ -98,6 +98,7 @@ class DownloadBar:
     def start(self, total_bytes: int, already_bytes: int, label: str) -> None:
         """Begin the bar."""
         self._total, self._done = total_bytes, already_bytes
+        self._estimate.update(already_bytes, total_bytes)
         self._progress.start()
         self._progress.start_task(self._task)
         self._progress.update(self._task, total=total_bytes, completed=already_bytes, description=label)
@@ -107,10 +108,12 @@ class DownloadBar:
     def advance(self, n_bytes: int) -> None:
         """Move the bar, or tell every tenth where nobody sees one."""
         self._done += n_bytes
-        self._progress.update(self._task, completed=self._done)
+        self._estimate.update(self._done, self._total)
+        pace = pace_text(self._estimate)
+        self._progress.update(self._task, completed=self._done, pace=pace)
         if self._plain and self._total and self._done * 10 // self._total > self._told:
             self._told = self._done * 10 // self._total
-            say(f"  {format_bytes(self._done)} of {format_bytes(self._total)}")
+            say(f"  {format_bytes(self._done)} of {format_bytes(self._total)}{pace and f', {pace}'}")
 
     def phase(self, text: str) -> None:
         """Say what is being done now."""
@@ -121,3 +124,11 @@ class DownloadBar:
     def finish(self) -> None:
         """End the bar."""
         self._progress.stop()
+
+
+def pace_text(estimate: Estimate) -> str:
+    """`48.2 MB/s, 3 min 20 s left`; empty before there is a rate."""
+    rate, left_s = estimate.bytes_per_s, estimate.left_s
+    if not rate or left_s is None:
+        return ""
+    return f"{format_rate(rate)}, {format_duration(left_s)} left"

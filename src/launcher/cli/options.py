@@ -31,6 +31,10 @@ Refresh = Annotated[
     bool,
     typer.Option("--refresh", help="List the hub again instead of using a listing of today.", rich_help_panel=_MODEL),
 ]
+LimitRate = Annotated[
+    str | None,
+    typer.Option("--limit-rate", help="A download's bytes per second, such as 5M.", rich_help_panel=_MODEL),
+]
 CtxSize = Annotated[
     int | None,
     typer.Option(

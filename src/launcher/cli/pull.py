@@ -13,6 +13,7 @@ def pull(
     prefer: options.Prefer = None,
     refresh: options.Refresh = False,
     offline: options.Offline = None,
+    limit_rate: options.LimitRate = None,
     yes: options.Yes = None,
     json: options.Json = False,
     debug: options.Debug = False,
@@ -22,7 +23,7 @@ def pull(
     Examples:
       gpt-oss pull
 
-      gpt-oss pull ggml-org/gpt-oss-20b-GGUF:MXFP4
+      gpt-oss pull ggml-org/gpt-oss-20b-GGUF:MXFP4 --limit-rate 5M
     """
     from launcher.cli.context import load_settings, prepare_plan
     from launcher.cli.download import fetch_model

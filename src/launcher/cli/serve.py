@@ -90,6 +90,7 @@ def serve(
     streamed: options.Streamed = None,
     offline: options.Offline = None,
     refresh: options.Refresh = False,
+    limit_rate: options.LimitRate = None,
     host: Host = None,
     port: Port = None,
     api_key_file: KeyFile = None,

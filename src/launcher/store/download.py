@@ -32,6 +32,7 @@ def fetch(
     config: HubConfig | None = None,
     progress: ProgressSink | None = None,
     pace: Pace | None = None,
+    mirrors: tuple[str, ...] = (),
     outside: Outside | None = None,
 ) -> LocalModel:
     """Make `file` be on this disk, complete and verified, and tell where.
@@ -44,6 +45,7 @@ def fetch(
         cache_dir: Root of the hub's cache; None: as `config` has it.
         config: Which hub and as whom; None: as the environment says.
         progress: Where to tell how far it is; None: nowhere.
+        mirrors: More hubs, where `config` is None.
         pace: Connections, and how fast they may be; None: the defaults.
         outside: HTTP client, sleep, disk; None: the real ones.
 
@@ -64,7 +66,7 @@ def fetch(
     if found := find_cached_parts(file, cache.cache_dir):
         return LocalModel(paths=found)
     # Only now: for the token this imports huggingface_hub, half a second that a model on disk need not wait.
-    config = config or hub_config()
+    config = config or hub_config(mirrors=mirrors)
     config.check_online(f"downloading {file.name}")
     outside = outside or Outside()
     with outside.client() as client:

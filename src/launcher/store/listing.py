@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from launcher.errors import NetworkError, UsageError
 from launcher.store.cache import is_commit
 from launcher.store.config import HubConfig, hub_config
+from launcher.store.connection import may_pass
 from launcher.store.refusals import Asked, one_line, refusal, unreachable
 from launcher.store.types import HubFile, RepoListing
 
@@ -24,20 +25,34 @@ def list_repo(
 ) -> RepoListing:
     """List the files of `repo` with sizes and hashes, at the commit that `revision` (None: `main`) stands for now.
 
-    One request. Raises NetworkError where the hub is offline, unreachable or refuses, UsageError for a name that can't
-    be a repository.
+    One request, and one to each mirror in order where the hub can't be asked now. Raises NetworkError where the hub is
+    offline, unreachable or refuses, UsageError for a name that can't be a repository.
     """
     config = config or hub_config()
     config.check_online(f"listing {repo}")
-    asked = Asked(endpoint=config.endpoint, repo=repo, revision=revision)
+    try:
+        return _list_at(Asked(endpoint=config.endpoint, repo=repo, revision=revision), config.token, timeout_s)
+    except NetworkError as error:
+        if not may_pass(error):
+            raise
+        for mirror in config.mirrors:
+            try:
+                return _list_at(Asked(endpoint=mirror, repo=repo, revision=revision), None, timeout_s)
+            except NetworkError as other:
+                error.details += (f"The mirror {mirror} did not help: {other.message}",)
+        raise
 
+
+def _list_at(asked: Asked, token: str | None, timeout_s: float) -> RepoListing:
+    """Ask one hub."""
+    repo = asked.repo
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
     # token False, not None: None would make huggingface_hub look for a token by itself.
-    api = HfApi(endpoint=config.endpoint, token=config.token or False, library_name="gpt-oss-launcher")
+    api = HfApi(endpoint=asked.endpoint, token=token or False, library_name="gpt-oss-launcher")
     try:
-        info = api.model_info(repo, revision=revision, files_metadata=True, timeout=timeout_s)
+        info = api.model_info(repo, revision=asked.revision, files_metadata=True, timeout=timeout_s)
     except HFValidationError:
         raise UsageError(
             f"not a hub repository: {repo!r} (write it like owner/name)", hint="gpt-oss plan --model auto"
@@ -51,12 +66,12 @@ def list_repo(
     except (ValueError, KeyError, TypeError) as error:
         # A proxy or a network's login page that answers 200 with HTML, or JSON of another shape.
         raise NetworkError(
-            f"{config.endpoint} answered with something that is no listing of {repo}: {one_line(str(error))[:80]}",
-            url=config.endpoint,
+            f"{asked.endpoint} answered with something that is no listing of {repo}: {one_line(str(error))[:80]}",
+            url=asked.endpoint,
             hint="env -u HF_ENDPOINT gpt-oss plan",
         ) from error
     if not is_commit(info.sha) or info.siblings is None:
-        raise NetworkError(f"{config.endpoint} lists {repo} without a commit or files", url=config.endpoint)
+        raise NetworkError(f"{asked.endpoint} lists {repo} without a commit or files", url=asked.endpoint)
     return RepoListing(repo=repo, commit=str(info.sha), files=tuple(_hub_file(sibling) for sibling in info.siblings))
 
 

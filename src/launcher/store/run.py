@@ -80,10 +80,9 @@ class Meter:
         self.label = ""
 
     def tell(self, path: str, have_bytes: int) -> None:
-        """So much of a file is here."""
-        if have_bytes != self._told[path]:
-            self._progress.advance(have_bytes - self._told[path])
-            self._told[path] = have_bytes
+        """So much of a file is here. Told where nothing came as well: a rate falls then."""
+        self._progress.advance(have_bytes - self._told[path])
+        self._told[path] = have_bytes
 
     def begin(self, label: str) -> None:
         """What is being done from now on."""
