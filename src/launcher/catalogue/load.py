@@ -136,6 +136,7 @@ def load_catalogue(
         specs={**joined.specs, **shipped.models},
         source=found.source,
         as_of=found.as_of,
+        cut_off=offline or sources.unreachable is not None,
         notes=(*found.notes, *joined.notes, *_not_used(joined.files, here)),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -141,8 +141,16 @@ class Catalogue:
     source: Literal["hub", "cache", "shipped", "disk"]
     as_of: str
     """When the listing was true (ISO date)."""
+    cut_off: bool = False
+    """Whether the hub must not be asked or is out of reach, so that only what is on this disk can be loaded."""
     notes: tuple[str, ...] = ()
 
     def spec_of(self, file: ModelFile) -> ModelSpec | None:
         """Hyperparameters of a file: its own header's, else those of the model that it is said to be."""
         return self.specs.get(file.name) or self.specs.get(file.model)
+
+    @property
+    def loadable(self) -> Catalogue:
+        """Of a hub that is out of reach only the files that are here; all where there is none."""
+        here = tuple(file for file in self.files if file.local_path is not None)
+        return replace(self, files=here) if self.cut_off and here else self
