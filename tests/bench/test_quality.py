@@ -117,6 +117,7 @@ def test_close_bounds_where_only_sums_are_reordered() -> None:
     faster = replace(HERE, load_params=replace(PLAIN, flash_attn=True, n_ubatch=64, repack=True))
     assert bounds_for(HERE, faster) is SAME_ARITHMETIC
     assert bounds_for(HERE, replace(HERE, load_params=replace(PLAIN, type_k="q8_0"))) is OTHER_PRECISION
+    assert bounds_for(HERE, replace(HERE, load_params=replace(PLAIN, devices=("CUDA0",)))) is OTHER_PRECISION
     assert bounds_for(HERE, replace(HERE, model=Path("other.gguf"))) is OTHER_PRECISION
 
 

@@ -22,9 +22,12 @@ _LARGEST_LN = 700.0
 
 def bounds_for(reference: Setting, candidate: Setting) -> QualityBounds:
     """Close bounds where nothing but the order of sums differs; else those of a good quantization."""
-    ours, theirs = candidate.load_params, reference.load_params
-    alike = candidate.model == reference.model and (ours.type_k, ours.type_v) == (theirs.type_k, theirs.type_v)
-    return SAME_ARITHMETIC if alike else OTHER_PRECISION
+
+    def precision(side: Setting) -> tuple[object, ...]:
+        params = side.load_params
+        return side.model, params.type_k, params.type_v, params.devices
+
+    return SAME_ARITHMETIC if precision(candidate) == precision(reference) else OTHER_PRECISION
 
 
 def report_of(

@@ -12,7 +12,7 @@ from launcher.planner.types import LoadParams
 SCHEMA: Final = 1
 
 Basis = Literal["same arithmetic", "other precision"]
-"""`same arithmetic`: file and cache types are the same, so that only sums are reordered."""
+"""`same arithmetic`: file, cache types and devices are the same, so that little more than the order of sums differs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
