@@ -11,6 +11,7 @@ from urllib.parse import quote, urljoin, urlsplit
 from launcher.errors import NetworkError
 from launcher.store.cache import is_blob_name, is_commit, is_sha256
 from launcher.store.config import HubConfig
+from launcher.store.reach import Reach
 from launcher.store.refusals import Asked, one_line, refusal, retry_after_s, unreachable
 
 if TYPE_CHECKING:
@@ -88,11 +89,15 @@ class RemoteFile:
 
 
 def default_client() -> httpx.Client:
-    """The client that downloads use. It follows redirects; httpx drops the token at the first that leaves the host."""
+    """The client that downloads use. It follows redirects; httpx drops the token at the first that leaves the host.
+
+    A host that can't be reached is told within `REACH_TIMEOUT_S`, name and all addresses together.
+    """
     import httpx
 
     timeout = httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
-    return httpx.Client(timeout=timeout, follow_redirects=True, max_redirects=_MAX_REDIRECTS)
+    hooks = {"request": [Reach().hook]}
+    return httpx.Client(timeout=timeout, follow_redirects=True, max_redirects=_MAX_REDIRECTS, event_hooks=hooks)
 
 
 class Connection:

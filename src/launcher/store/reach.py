@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from launcher.errors import NetworkError
 from launcher.store.refusals import Asked, unreachable
 
 if TYPE_CHECKING:
@@ -97,13 +96,9 @@ def first_hop(url: str) -> Address | None:
     from urllib.request import getproxies, proxy_bypass
 
     parts = urlsplit(url)
-    if not parts.hostname:
-        return None
     proxies = getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if proxy and not proxy_bypass(parts.hostname):
+    if proxy and parts.hostname and not proxy_bypass(parts.hostname):
         parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-        if not parts.hostname:
-            return None
     port = parts.port or _PORTS.get(parts.scheme)
-    return None if port is None else (parts.hostname, port)
+    return None if port is None or not parts.hostname else (parts.hostname, port)
