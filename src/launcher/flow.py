@@ -52,6 +52,8 @@ class World:
     cache_dir: Path
     """The launcher's own cache folder, not the hub's."""
     detect: Callable[[], Hardware] = _detect
+    model_dirs: tuple[Path, ...] = ()
+    """Folders of the person's own to look for models in."""
     state_dir: Path | None = None
     """Where measurements of this machine are kept; None measures nothing."""
     rates: Callable[[Hardware, Path | None], Mapping[str, Rate]] = _rates
@@ -90,6 +92,8 @@ def prepare(
     """
     machine = hardware or world.detect()
     catalogue = _catalogues(request, world, offline=offline, refresh=refresh)(machine)
+    if hardware is None:
+        catalogue = catalogue.loadable
     # What was measured here says nothing of another machine.
     state_dir = world.state_dir if hardware is None else None
     rates = world.rates(machine, state_dir)
@@ -124,6 +128,7 @@ def _catalogues(request: PlanRequest, world: World, *, offline: bool, refresh: b
             isa=isa,
             cache_dir=world.cache_dir,
             open_remote=world.remote(offline=offline),
+            model_dirs=world.model_dirs,
         )
 
     return lambda machine: load(machine.cpu.isa)

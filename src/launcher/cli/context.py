@@ -91,17 +91,18 @@ def shares(text: str) -> tuple[float, ...]:
     return found
 
 
-def world() -> World:
-    """Everything that a plan takes from outside, as it is on this machine."""
+def world(settings: Settings | None = None) -> World:
+    """Everything that a plan takes from outside, as it is on this machine and as the settings name it."""
     own = folders()
-    return World(cache_dir=own.cache, state_dir=own.state, tell=say)
+    model_dirs = settings.model_dirs if settings is not None else ()
+    return World(cache_dir=own.cache, state_dir=own.state, tell=say, model_dirs=model_dirs)
 
 
 def prepare_plan(
     settings: Settings, *, refresh: bool = False, hardware: Hardware | None = None, measure: bool = True
 ) -> Prepared:
     """Plan for these settings on this machine, or on another one; `measure` may take a second, once."""
-    own = with_mirrors(world() if measure else replace(world(), state_dir=None), settings.mirrors)
+    own = with_mirrors(world(settings) if measure else replace(world(settings), state_dir=None), settings.mirrors)
     return prepare(request_of(settings), own, offline=is_offline(settings), refresh=refresh, hardware=hardware)
 
 

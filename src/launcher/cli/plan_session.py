@@ -92,7 +92,9 @@ def _every_profile(settings: Settings, *, refresh: bool, as_json: bool) -> int:
     from launcher.flow import plan_profiles
     from launcher.hardware.profiles import list_profiles
 
-    found = plan_profiles(list_profiles(), request_of(settings), world(), offline=is_offline(settings), refresh=refresh)
+    found = plan_profiles(
+        list_profiles(), request_of(settings), world(settings), offline=is_offline(settings), refresh=refresh
+    )
     if as_json:
         rows = [
             {
@@ -114,7 +116,7 @@ def _every_profile(settings: Settings, *, refresh: bool, as_json: bool) -> int:
 def _upgrades(settings: Settings, hardware: Hardware, *, here: bool) -> tuple[Upgrade, ...]:
     from launcher.flow import plan_upgrades
 
-    return plan_upgrades(hardware, request_of(settings), world(), offline=is_offline(settings), here=here)
+    return plan_upgrades(hardware, request_of(settings), world(settings), offline=is_offline(settings), here=here)
 
 
 def _verify(settings: Settings, prepared: Prepared, *, here: bool) -> Verification:
@@ -124,7 +126,7 @@ def _verify(settings: Settings, prepared: Prepared, *, here: bool) -> Verificati
     from launcher.errors import EngineError
     from launcher.planner.verify import verify
 
-    plan, own = prepared.plan, world()
+    plan, own = prepared.plan, world(settings)
     say("asking llama.cpp what it would allocate")
     path = skeleton(plan.file, cache_dir=own.cache_dir, open_remote=own.remote(offline=is_offline(settings)))
     stood_in = not here and bool(plan.load_params.devices)

@@ -86,9 +86,13 @@ def _facts(plan: Plan) -> Table:
 
 
 def _where_from(plan: Plan) -> str:
-    if plan.file.local_path is not None:
-        return f", on this disk: {plan.file.local_path}" if plan.file.repo else ""
-    return ", to be downloaded"
+    file = plan.file
+    if file.local_path is None:
+        return ", to be downloaded"
+    how = f"used in place from {file.found_in}" if file.found_in else "on this disk"
+    if file.repo is None:
+        return f", {how}" if file.found_in else ""
+    return f", {how}: {file.local_path}"
 
 
 def _load_words(plan: Plan) -> list[str]:

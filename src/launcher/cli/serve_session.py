@@ -104,7 +104,7 @@ def run_serve(flags: Mapping[str, Any], how: How) -> int:
     except MemoryRanOutError as error:
         from launcher.cli.serve_smaller import with_smaller
 
-        raise with_smaller(error, plan, settings, world(), how.words) from error
+        raise with_smaller(error, plan, settings, world(settings), how.words) from error
 
 
 def _start(job: Job, how: How) -> int:
@@ -173,7 +173,7 @@ def _attach(record: ServerRecord, how: How) -> int:
 
 def _plan(settings: Settings, old: ServerRecord | None, *, refresh: bool) -> Plan:
     """The plan; where it takes the place of a server, with the memory that this one gives back."""
-    own = world()
+    own = world(settings)
     if old is not None:
         from launcher.server.freed import with_memory_back
 

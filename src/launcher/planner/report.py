@@ -34,6 +34,7 @@ def plan_json(plan: Plan, argv: Sequence[str]) -> dict[str, Any]:
             "total_bytes": file.size_bytes or (chosen.size_bytes if chosen else None),
             "dense_bpw": chosen.dense_bpw if chosen else file.dense_bpw,
             "local_path": to_jsonable(file.local_path),
+            "found_in": file.found_in,
         },
         "spec": to_jsonable(plan.spec),
         "weights_basis": plan.weights_basis,
