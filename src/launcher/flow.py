@@ -98,6 +98,7 @@ def prepare(
     state_dir = world.state_dir if hardware is None else None
     rates = world.rates(machine, state_dir)
     calibration = world.calibration(machine, state_dir)
+    offline = offline or catalogue.hub_out_of_reach
     for _ in range(_CONFIRMATIONS):
         found = plan(machine, catalogue, request, rates=rates, calibration=calibration)
         if found.weights_basis == "header" or (offline and found.file.local_path is None):

@@ -126,7 +126,7 @@ def load_catalogue(
         book=RecipeBook(shipped, isa),
         cache_dir=cache_dir,
         isa=isa,
-        open_remote=None if offline else open_remote,
+        open_remote=None if offline or sources.unreachable else open_remote,
         must_know=one_by_name,
     )
     return Catalogue(
@@ -138,6 +138,7 @@ def load_catalogue(
         as_of=found.as_of,
         cut_off=offline or sources.unreachable is not None,
         notes=(*found.notes, *joined.notes, *_not_used(joined.files, here)),
+        hub_out_of_reach=sources.unreachable is not None,
     )
 
 
@@ -303,10 +304,14 @@ def _from_path(request: FromPath, isa: Collection[str], now: datetime) -> Catalo
 
 
 def _store_list_repo() -> ListRepo:
+    from launcher.store.reach import Reach
+
+    reach = Reach()
+
     def list_repo(repo: str) -> Listing:
         from launcher.store.listing import list_repo as list_on_hub  # brings in huggingface_hub
 
-        return list_on_hub(repo)
+        return list_on_hub(repo, reach=reach)
 
     return list_repo
 

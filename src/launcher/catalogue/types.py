@@ -144,6 +144,8 @@ class Catalogue:
     cut_off: bool = False
     """Whether the hub must not be asked or is out of reach, so that only what is on this disk can be loaded."""
     notes: tuple[str, ...] = ()
+    hub_out_of_reach: bool = False
+    """No connection was had to the hub: asking it more would cost a time-out each."""
 
     def spec_of(self, file: ModelFile) -> ModelSpec | None:
         """Hyperparameters of a file: its own header's, else those of the model that it is said to be."""

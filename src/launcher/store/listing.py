@@ -10,6 +10,7 @@ from launcher.errors import NetworkError, UsageError
 from launcher.store.cache import is_commit
 from launcher.store.config import HubConfig, hub_config
 from launcher.store.connection import may_pass
+from launcher.store.reach import Reach
 from launcher.store.refusals import Asked, one_line, refusal, unreachable
 from launcher.store.types import HubFile, RepoListing
 
@@ -21,30 +22,37 @@ LISTING_TIMEOUT_S = 10.0
 
 
 def list_repo(
-    repo: str, *, revision: str | None = None, config: HubConfig | None = None, timeout_s: float = LISTING_TIMEOUT_S
+    repo: str,
+    *,
+    revision: str | None = None,
+    config: HubConfig | None = None,
+    timeout_s: float = LISTING_TIMEOUT_S,
+    reach: Reach | None = None,
 ) -> RepoListing:
     """List the files of `repo` with sizes and hashes, at the commit that `revision` (None: `main`) stands for now.
 
-    One request, and one to each mirror in order where the hub can't be asked now. Raises NetworkError where the hub is
-    offline, unreachable or refuses, UsageError for a name that can't be a repository.
+    One request, and one to each mirror in order where the hub can't be asked now; `reach` remembers between several
+    listings whether there is a way to each. Raises NetworkError where the hub is offline, unreachable or refuses, UsageError for a name that can't be a repository.
     """
     config = config or hub_config()
     config.check_online(f"listing {repo}")
+    reach = reach or Reach()
     try:
-        return _list_at(Asked(endpoint=config.endpoint, repo=repo, revision=revision), config.token, timeout_s)
+        return _list_at(Asked(endpoint=config.endpoint, repo=repo, revision=revision), config.token, timeout_s, reach)
     except NetworkError as error:
         if not may_pass(error):
             raise
         for mirror in config.mirrors:
             try:
-                return _list_at(Asked(endpoint=mirror, repo=repo, revision=revision), None, timeout_s)
+                return _list_at(Asked(endpoint=mirror, repo=repo, revision=revision), None, timeout_s, reach)
             except NetworkError as other:
                 error.details += (f"The mirror {mirror} did not help: {other.message}",)
         raise
 
 
-def _list_at(asked: Asked, token: str | None, timeout_s: float) -> RepoListing:
+def _list_at(asked: Asked, token: str | None, timeout_s: float, reach: Reach) -> RepoListing:
     """Ask one hub."""
+    reach.check(asked.endpoint)
     repo = asked.repo
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
