@@ -15,7 +15,10 @@ from launcher.catalogue.types import Catalogue, ModelFile, ModelWeights
 from launcher.errors import DamagedFileError, DoesNotFitError, NetworkError, UsageError
 from launcher.hardware.types import Hardware
 from launcher.planner.choose import plan
-from launcher.planner.types import HOST, Calibration, Plan, PlanRequest, Rate
+from launcher.planner.placement import n_ctx_seq
+from launcher.planner.search import GOOD_N_CTX
+from launcher.planner.tuned import apply_tuned
+from launcher.planner.types import HOST, Calibration, Plan, PlanRequest, Purpose, Rate, Tuned
 
 if TYPE_CHECKING:
     from launcher.hardware.profiles import Profile
@@ -45,6 +48,13 @@ def _calibration(hardware: Hardware, state_dir: Path | None) -> Calibration | No
     return None if state_dir is None else load_calibration(hardware, state_dir=state_dir)
 
 
+def _tuned(hardware: Hardware, file: ModelFile, purpose: Purpose, state_dir: Path | None) -> Tuned | None:
+    """What won measured runs of this file on this machine, with this engine."""
+    from launcher.hardware.tuned import load_tuned
+
+    return None if state_dir is None else load_tuned(hardware, file, purpose=purpose, state_dir=state_dir)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class World:
     """Everything that the flow takes from outside. The defaults are the real ones; tests give fakes."""
@@ -58,6 +68,7 @@ class World:
     """Where measurements of this machine are kept; None measures nothing."""
     rates: Callable[[Hardware, Path | None], Mapping[str, Rate]] = _rates
     calibration: Callable[[Hardware, Path | None], Calibration | None] = _calibration
+    tuned: Callable[[Hardware, ModelFile, Purpose, Path | None], Tuned | None] = _tuned
     load_catalogue: Callable[..., Catalogue] = load_catalogue
     open_remote: OpenRemote | None = None
     """None: the hub's, where the command is online."""
@@ -80,12 +91,19 @@ class Prepared:
 
 
 def prepare(
-    request: PlanRequest, world: World, *, offline: bool, refresh: bool = False, hardware: Hardware | None = None
+    request: PlanRequest,
+    world: World,
+    *,
+    offline: bool,
+    refresh: bool = False,
+    hardware: Hardware | None = None,
+    purpose: Purpose | None = None,
 ) -> Prepared:
     """Detect, load the catalogue, plan, and confirm the plan on the chosen file's own header.
 
     The header (13 MB of the file, kept afterwards) is read from disk or from the hub; offline, a plan may rest on the
-    shipped table, and says so.
+    shipped table, and says so. On this machine it has the settings that were tuned here for `purpose`, or for the
+    nearest one; None takes none.
 
     Raises:
         LauncherError: whatever detect, catalogue or planner refuse.
@@ -109,11 +127,29 @@ def prepare(
             note = f"The file's own header could not be read: {error.message}."
             catalogue = replace(catalogue, notes=(*catalogue.notes, note))
             break
-    return Prepared(
-        hardware=machine,
-        plan=replace(found, notes=(*found.notes, *catalogue.notes)),
-        weights=catalogue.weights[found.file.name],
-    )
+    weights = catalogue.weights[found.file.name]
+    if purpose is not None and state_dir is not None:
+        wanted = purposes(purpose, request, found)
+        tuned = next((t for p in wanted if (t := world.tuned(machine, found.file, p, state_dir)) is not None), None)
+        if tuned is not None:
+            found = apply_tuned(found, weights, tuned, request, rates=rates, calibration=calibration, purpose=wanted[0])
+    return Prepared(hardware=machine, plan=replace(found, notes=(*found.notes, *catalogue.notes)), weights=weights)
+
+
+def purposes(purpose: Purpose, request: PlanRequest, plan: Plan) -> tuple[Purpose, ...]:
+    """What tuned settings are looked for, the fittest first: those for long contexts where one was asked for.
+
+    Settings for one stream do for any purpose that nothing was tuned for.
+    """
+    asked = request.n_ctx is not None or request.min_ctx is not None
+    long = request.prefer == "context" or (asked and _asked_n_ctx(request, plan) >= GOOD_N_CTX)
+    named: tuple[Purpose, ...] = ("long-context", purpose, "chat") if long else (purpose, "chat")
+    return tuple(dict.fromkeys(named))
+
+
+def _asked_n_ctx(request: PlanRequest, plan: Plan) -> int:
+    """Tokens of context that one sequence was asked to have."""
+    return max(request.min_ctx or 0, n_ctx_seq(plan.load_params) if request.n_ctx is not None else 0)
 
 
 def _catalogues(request: PlanRequest, world: World, *, offline: bool, refresh: bool) -> Callable[[Hardware], Catalogue]:

@@ -72,6 +72,8 @@ class Settings:
     """How weights get into memory."""
     repack: bool | None = None
     """Whether the CPU backend makes a faster copy of the weights."""
+    tuned: bool = True
+    """Whether plans take the settings that `gpt-oss tune` found to be faster here."""
     reasoning_effort: ReasoningEffort | None = None
     """How long the model thinks."""
     system: str | None = None

@@ -74,6 +74,7 @@ def bench(
     threads: options.Threads = None,
     load_mode: options.LoadMode = None,
     repack: options.Repack = None,
+    tuned: options.Tuned = None,
     offline: options.Offline = None,
     refresh: options.Refresh = False,
     limit_rate: options.LimitRate = None,

@@ -78,7 +78,8 @@ def run_bench(flags: Mapping[str, Any], ask: Ask) -> int:
     if ask.demo:
         settings = demo_settings(settings, flags)
     # What the settings say of slots is for serving: a test is one sequence, and the server gets slots of its own.
-    prepared = prepare_plan(replace(settings, parallel=None, kv_unified=None), refresh=ask.refresh)
+    settings = replace(settings, parallel=None, kv_unified=None)
+    prepared = prepare_plan(settings, refresh=ask.refresh, purpose="chat")
     plan = prepared.plan
     cases, left_out = fitting(cases, plan.load_params)
     for case in left_out:

@@ -93,7 +93,7 @@ def _embedded(settings: Settings, *, demo: bool, refresh: bool) -> Iterator[Brai
 
     # What the settings say of slots is for a server: a chat is one sequence, with the whole context.
     settings = replace(settings, parallel=None, kv_unified=None)
-    plan = prepare_plan(settings, refresh=refresh, measure=not demo).plan
+    plan = prepare_plan(settings, refresh=refresh, measure=not demo, purpose="chat").plan
     if demo:
         say("The demo: a tiny GPT OSS trained for this package. It knows a few answers, and nothing else.")
     else:

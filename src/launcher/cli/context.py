@@ -15,7 +15,7 @@ from launcher.errors import UsageError
 from launcher.flow import Prepared, World, prepare
 from launcher.hardware.types import Hardware
 from launcher.paths import folders
-from launcher.planner.types import Plan, PlanRequest
+from launcher.planner.types import Plan, PlanRequest, Purpose
 from launcher.settings import Settings, keys
 from launcher.store.config import hub_is_offline
 
@@ -99,11 +99,31 @@ def world(settings: Settings | None = None) -> World:
 
 
 def prepare_plan(
-    settings: Settings, *, refresh: bool = False, hardware: Hardware | None = None, measure: bool = True
+    settings: Settings,
+    *,
+    refresh: bool = False,
+    hardware: Hardware | None = None,
+    measure: bool = True,
+    purpose: Purpose | None = None,
 ) -> Prepared:
-    """Plan for these settings on this machine, or on another one; `measure` may take a second, once."""
+    """Plan for these settings on this machine, or on another one; `measure` may take a second, once.
+
+    `purpose` says which tuned settings it may have, unless the settings leave them out; None is the planner's alone.
+    """
     own = with_mirrors(world(settings) if measure else replace(world(settings), state_dir=None), settings.mirrors)
-    return prepare(request_of(settings), own, offline=is_offline(settings), refresh=refresh, hardware=hardware)
+    return prepare(
+        request_of(settings),
+        own,
+        offline=is_offline(settings),
+        refresh=refresh,
+        hardware=hardware,
+        purpose=tuned_purpose(settings, purpose),
+    )
+
+
+def tuned_purpose(settings: Settings, purpose: Purpose | None) -> Purpose | None:
+    """The purpose whose tuned settings a plan may have; None where the settings leave them out."""
+    return purpose if settings.tuned else None
 
 
 def plan_argv(plan: Plan) -> tuple[str, ...]:

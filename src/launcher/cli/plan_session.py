@@ -39,7 +39,8 @@ def run_plan(
         return _every_profile(settings, refresh=refresh, as_json=as_json)
     profile = _profile(machine)
     try:
-        prepared = prepare_plan(settings, refresh=refresh, hardware=profile.hardware if profile else None)
+        there = profile.hardware if profile else None
+        prepared = prepare_plan(settings, refresh=refresh, hardware=there, purpose="chat")
     except DoesNotFitError as error:
         if isinstance(error.closest, Plan):
             upgrades = _upgrades(settings, error.closest.hardware, here=profile is None) if what_if else None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from launcher.cli.output import report_console
 from launcher.cli.plan_tables import candidate_table, memory_table, speed_table, speed_text, worth_showing
-from launcher.planner.types import Plan
+from launcher.planner.placement import N_BATCH
+from launcher.planner.tuned import any_change
+from launcher.planner.types import LoadParams, Plan
 from launcher.units import format_bytes
 
 if TYPE_CHECKING:
@@ -20,7 +22,8 @@ def headline(plan: Plan) -> str:
     """One line: `gpt-oss-20b MXFP4 (11.3 GiB), CPU with 2 threads, context 131072, about 14 tok/s`."""
     size = format_bytes(next((c.size_bytes for c in plan.candidates if c.reason == "chosen"), plan.file.size_bytes))
     speed = f", about {speed_text(plan.tg_ts)} tok/s" if plan.tg_ts else ""
-    return f"{plan.spec.id} {plan.file.quant} ({size}), {where(plan)}, context {plan.load_params.n_ctx}{speed}"
+    tuned = f", tuned on {plan.tuned.date}" if plan.tuned is not None and any_change(plan.tuned.changes) else ""
+    return f"{plan.spec.id} {plan.file.quant} ({size}), {where(plan)}, context {plan.load_params.n_ctx}{speed}{tuned}"
 
 
 def where(plan: Plan) -> str:
@@ -98,10 +101,22 @@ def _where_from(plan: Plan) -> str:
 def _load_words(plan: Plan) -> list[str]:
     p = plan.load_params
     words = [f"n_ctx {p.n_ctx}", f"n_ubatch {p.n_ubatch}", f"type_k {p.type_k}", f"type_v {p.type_v}"]
-    words += [f"load_mode {p.load_mode}", f"n_threads {p.n_threads}"]
+    words += [f"load_mode {p.load_mode}", f"n_threads {p.n_threads}", *_unusual_words(p)]
     if p.n_parallel > 1:
         words.append(f"n_parallel {p.n_parallel} ({'one context' if p.kv_unified else 'a part each'})")
     if p.devices:
         split = [f"tensor_split {','.join(f'{share:g}' for share in p.tensor_split)}"] if p.tensor_split else []
         return ["+".join(p.devices), f"n_gpu_layers {p.n_gpu_layers}", f"n_cpu_moe {p.n_cpu_moe}", *split, *words]
     return [*words, "repacked experts"] if p.repack else words
+
+
+def _unusual_words(p: LoadParams) -> Iterator[str]:
+    """What only tuned settings have otherwise than every plan."""
+    if p.n_threads_batch != p.n_threads:
+        yield f"n_threads_batch {p.n_threads_batch}"
+    if p.n_batch != min(max(N_BATCH, p.n_ubatch), p.n_ctx):
+        yield f"n_batch {p.n_batch}"
+    if not p.flash_attn:
+        yield "flash_attn off"
+    if not p.op_offload:
+        yield "op_offload off"

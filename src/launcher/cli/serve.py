@@ -87,6 +87,7 @@ def serve(
     threads: options.Threads = None,
     load_mode: options.LoadMode = None,
     repack: options.Repack = None,
+    tuned: options.Tuned = None,
     streamed: options.Streamed = None,
     offline: options.Offline = None,
     refresh: options.Refresh = False,

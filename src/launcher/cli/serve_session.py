@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.cli.attach import serves
-from launcher.cli.context import is_offline, load_settings, request_of, world
+from launcher.cli.context import is_offline, load_settings, request_of, tuned_purpose, world
 from launcher.cli.download import fetch_model
 from launcher.cli.output import print_json, say
 from launcher.cli.plan_view import headline
@@ -179,7 +179,8 @@ def _plan(settings: Settings, old: ServerRecord | None, *, refresh: bool) -> Pla
 
         detect = own.detect
         own = changed(own, detect=lambda: with_memory_back(detect(), old))
-    return prepare(request_of(settings), own, offline=is_offline(settings), refresh=refresh).plan
+    purpose = tuned_purpose(settings, "serve")
+    return prepare(request_of(settings), own, offline=is_offline(settings), refresh=refresh, purpose=purpose).plan
 
 
 def _options(settings: Settings, how: How, key: Key | None) -> ServeOptions:

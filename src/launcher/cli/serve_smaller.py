@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from launcher.cli.context import is_offline, request_of
+from launcher.cli.context import is_offline, request_of, tuned_purpose
 from launcher.errors import DoesNotFitError, UsageError
 from launcher.flow import World, prepare
 from launcher.planner.types import Plan
@@ -67,7 +67,8 @@ def _fitting(plan: Plan, settings: Settings, world: World) -> Iterator[dict[str,
     for changes in smaller(plan, settings):
         wanted = replace(settings, **changes)
         try:
-            found = prepare(request_of(wanted), here, offline=is_offline(wanted)).plan
+            purpose = tuned_purpose(wanted, "serve")
+            found = prepare(request_of(wanted), here, offline=is_offline(wanted), purpose=purpose).plan
         except (DoesNotFitError, UsageError):  # too large still, or not to be had with the other flags
             continue
         if sum(row.used_bytes for row in found.memory) < sum(row.used_bytes for row in plan.memory):
