@@ -24,6 +24,11 @@ class FakeGpu:
     compute_capability: tuple[int, int] | None = (8, 9)
     answers: bool = True
     """False: its handle cannot be had, as for a GPU that has fallen off the bus."""
+    energy_mj: int | None = None
+    power_mw: int | None = None
+    computing: list[tuple[int, int | None]] | None = None
+    """Process ids with their bytes; None of these in a container or under Windows."""
+    drawing: list[tuple[int, int | None]] | None = None
 
 
 @dataclass(kw_only=True)
@@ -67,6 +72,22 @@ class FakeNvml:
 
     def nvmlDeviceGetPciInfo(self, handle: FakeGpu) -> Any:  # noqa: N802
         return SimpleNamespace(busId=_told(handle.bus_id))
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle: FakeGpu) -> Any:  # noqa: N802
+        return _told(handle.energy_mj)
+
+    def nvmlDeviceGetPowerUsage(self, handle: FakeGpu) -> Any:  # noqa: N802
+        return _told(handle.power_mw)
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: FakeGpu) -> Any:  # noqa: N802
+        return _processes(handle.computing)
+
+    def nvmlDeviceGetGraphicsRunningProcesses(self, handle: FakeGpu) -> Any:  # noqa: N802
+        return _processes(handle.drawing)
+
+
+def _processes(told: list[tuple[int, int | None]] | None) -> list[Any]:
+    return [SimpleNamespace(pid=pid, usedGpuMemory=n_bytes) for pid, n_bytes in _told(told)]
 
 
 def _told(value: Any) -> Any:

@@ -59,7 +59,7 @@ def counted_zones(names: Mapping[str, str]) -> dict[str, str]:
     return dict(sorted(found.items(), key=lambda item: (item[0].startswith("dram"), item[0])))
 
 
-def cpu_meters(root: Path) -> tuple[tuple[Meter, ...], bool]:
+def cpu_meters(root: Path, read: Callable[[Path], object] = Path.read_bytes) -> tuple[tuple[Meter, ...], bool]:
     """What may be read of CPUs and RAM, and whether there are counters that only root may read."""
     try:
         folders = [path for path in (root / POWERCAP).iterdir() if path.name.startswith("intel-rapl")]
@@ -70,7 +70,7 @@ def cpu_meters(root: Path) -> tuple[tuple[Meter, ...], bool]:
     for name, folder in counted_zones(names).items():
         counter = root / POWERCAP / folder / "energy_uj"
         try:
-            counter.read_bytes()
+            read(counter)
         except PermissionError:
             refused = True
         except OSError:
