@@ -108,14 +108,14 @@ class Settings:
     """Keys of the chat's prompt."""
     offline: bool = False
     """Never use the network: what is on disk is all there is."""
-    model_dirs: tuple[Path, ...] = ()
-    """More folders to look for GGUF files in."""
     download_connections: int = 4
     """Connections that fetch a model at once."""
     limit_rate: str | None = None
     """Bytes per second that a download may take, all its connections together: `5M`."""
     mirrors: tuple[str, ...] = ()
     """More hubs, asked in this order where the hub cannot be reached or fails; none of them is sent your token."""
+    model_dirs: tuple[Path, ...] = ()
+    """More folders to look for GGUF files in."""
     host: str = "127.0.0.1"
     """Address that `gpt-oss serve` listens on."""
     port: int = 8080
@@ -158,9 +158,9 @@ _RANGES: dict[str, tuple[float, float]] = {
     "min_p": (0, 1),
     "seed": (0, 2**32 - 2),  # a uint32 in llama.cpp, whose largest value means: draw one (LLAMA_DEFAULT_SEED)
     "max_tokens": (1, math.inf),
+    "download_connections": (1, 32),
     "port": (1, 65_535),
     "sleep_idle_seconds": (1, math.inf),
-    "download_connections": (1, 32),
 }
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
@@ -331,10 +331,10 @@ def _convert(key: str, raw: Any) -> Any:
     if key in _RANGES and not low <= value <= high:
         limit = f"at least {low:g}" if math.isinf(high) else f"between {low:g} and {high:.15g}"
         raise ValueError(f"expected {limit}, found {value}")
-    return value
-
     if key == "limit_rate":
         parse_limit(value)
+    return value
+
 
 def _convert_choice(options: tuple[str, ...], raw: Any) -> str:
     if isinstance(raw, str) and raw in options:
@@ -353,8 +353,6 @@ def _convert_folders(raw: Any) -> tuple[Path, ...]:
         raise ValueError(f"{error} ({_shorten(raw)})") from error
 
 
-def _convert_bool(raw: Any, _more: str) -> bool:
-    if not isinstance(raw, bool):
 def _convert_addresses(raw: Any) -> tuple[str, ...]:
     items = [raw] if isinstance(raw, str) else raw
     if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
@@ -365,6 +363,8 @@ def _convert_addresses(raw: Any) -> tuple[str, ...]:
     return tuple(items)
 
 
+def _convert_bool(raw: Any, _more: str) -> bool:
+    if not isinstance(raw, bool):
         raise _wrong("true or false", raw)
     return raw
 

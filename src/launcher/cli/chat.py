@@ -101,8 +101,8 @@ def chat(
     repack: options.Repack = None,
     tuned: options.Tuned = None,
     offline: options.Offline = None,
-    refresh: options.Refresh = False,
     limit_rate: options.LimitRate = None,
+    refresh: options.Refresh = False,
     yes: options.Yes = None,
     debug: options.Debug = False,
 ) -> None:
