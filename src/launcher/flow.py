@@ -43,9 +43,12 @@ def _rates(hardware: Hardware, state_dir: Path | None) -> Mapping[str, Rate]:
 
 def _calibration(hardware: Hardware, state_dir: Path | None) -> Calibration | None:
     """What measured runs said of predictions on this machine, with this engine."""
-    from launcher.hardware.calibration import load_calibration
+    from launcher.hardware.calibration import kept_runs
+    from launcher.planner.costs import unit_costs
+    from launcher.planner.fit import fit
 
-    return None if state_dir is None else load_calibration(hardware, state_dir=state_dir)
+    runs = () if state_dir is None else kept_runs(hardware, state_dir=state_dir)
+    return fit(runs, unit_costs(hardware, _rates(hardware, state_dir))) if runs else None
 
 
 def _tuned(hardware: Hardware, file: ModelFile, purpose: Purpose, state_dir: Path | None) -> Tuned | None:

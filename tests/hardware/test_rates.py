@@ -6,10 +6,7 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-import pytest
-
 from launcher.hardware.bandwidth import device_tflops
-from launcher.hardware.calibration import MeasuredRun, corrections, load_calibration, record_run
 from launcher.hardware.ram_probe import measured_ram, read_bytes_per_s
 from launcher.hardware.rates import rates_of
 from launcher.planner.types import HOST, Estimate
@@ -77,31 +74,3 @@ def test_a_probe_that_fails_or_would_disturb_says_nothing(tmp_path: Path) -> Non
 
 def test_the_probe_reads_memory() -> None:
     assert read_bytes_per_s(1) > 1e8
-
-
-def run(tg_ts: float, predicted: float = 10.0, **changes: float) -> MeasuredRun:
-    return MeasuredRun(tier="cpu", date="2026-11-23", tg_ts=tg_ts, predicted_tg_ts=predicted, **changes)
-
-
-def test_the_median_of_the_last_runs_corrects() -> None:
-    found = corrections([run(1), run(8), run(9), run(10), run(30), run(9)])
-    (correction,) = found.corrections
-    assert correction.tg_factor == pytest.approx(0.9)
-    assert correction.pp_factor == 1.0
-    assert correction.basis.endswith("the last on 2026-11-23: 9.0 against 10.0 tok/s")
-    assert corrections([run(1000)]).corrections[0].tg_factor == 5.0, "a broken run is not believed"
-    assert corrections([run(10, pp_ts=40, predicted_pp_ts=20)]).corrections[0].pp_factor == 2.0
-
-
-def test_runs_are_kept_for_this_machine_and_engine(tmp_path: Path) -> None:
-    here = cpu_machine(ram_gib=32)
-    assert load_calibration(here, state_dir=tmp_path) is None
-    for speed in (5, 8, 8, 8, 8, 8):
-        kept = record_run(here, run(speed), state_dir=tmp_path)
-    assert load_calibration(here, state_dir=tmp_path) == kept
-    assert kept.corrections[0].tg_factor == pytest.approx(0.8)
-    assert load_calibration(cpu_machine(ram_gib=64), state_dir=tmp_path) is None
-    (tmp_path / "calibration.json").write_text('{"schema": 1}')
-    assert load_calibration(here, state_dir=tmp_path) is None
-    with pytest.raises(ValueError, match="above 0"):
-        record_run(here, run(0), state_dir=tmp_path)

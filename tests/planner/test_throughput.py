@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launcher.planner.throughput import active_bytes, predict
-from launcher.planner.types import HOST, Calibration, Correction, Estimate, LoadParams, Rate, Throughput
+from launcher.planner.types import HOST, Estimate, LoadParams, Rate, Throughput
 from tests.builders import cpu, gpu, machine
 from tests.planner.builders import SPEC_20B, SPEC_120B, dense_model, gpu_params, load_params, weights_of
 
@@ -125,20 +125,6 @@ def test_streamed_weights_cost_the_disk() -> None:
     assert streamed.tg_ts < whole.tg_ts / 2
     assert "disk 3 GB/s" in streamed.basis
     assert first(load_params(), {HOST: rate(60)}, streamed_bytes=6 * 10**9).tg_ts is None
-
-
-def test_measured_runs_correct_the_tier_they_were_of() -> None:
-    said = Correction(tier="cpu", tg_factor=0.5, pp_factor=2.0, basis="measured here")
-    rates = {HOST: rate(60), "CUDA0": rate(1000, 165)}
-    plain = first(load_params(), rates)
-    corrected = first(load_params(), rates, calibration=Calibration(corrections=(said,)))
-    assert plain.tg_ts is not None
-    assert plain.pp_ts is not None
-    assert corrected.tg_ts == pytest.approx(plain.tg_ts / 2)
-    assert corrected.pp_ts == pytest.approx(plain.pp_ts * 2)
-    assert corrected.basis.startswith("measured here; ")
-    on_gpu = gpu_params(25)
-    assert first(on_gpu, rates, calibration=Calibration(corrections=(said,))) == first(on_gpu, rates)
 
 
 def test_two_devices_read_their_layers_one_after_the_other() -> None:

@@ -1,98 +1,90 @@
-"""What measured runs on this machine say of the planner's predictions, kept between runs."""
+"""Runs that were measured on this machine, kept for the planner to fit its costs to."""
 
 from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass
-from statistics import median
 from typing import TYPE_CHECKING
 
 from launcher.hardware.identity import machine_record, same_machine
-from launcher.planner.types import Calibration, Correction, Tier
+from launcher.planner.types import MeasuredRun
 from launcher.records import RecordError, from_jsonable, to_jsonable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from launcher.hardware.types import Hardware
 
-SCHEMA = 1
-_FILE = "calibration.json"
-_KEPT_RUNS = 5  # of each tier: the median of these forgives two that were disturbed
-_FACTORS = (0.2, 5.0)  # a ratio beyond is a broken run, not a property of the machine
+SCHEMA = 2
+FILE_NAME = "calibration.json"
+KEPT_OF_A_TEST = 3  # a test that is repeated daily must not crowd out the others; of three, one may be disturbed
+KEPT_RUNS = 150  # all together: some ten models with their tests
+_FULL = 0.5  # of a file's length that takes room on the disk: compression spares less, holes spare nearly all
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MeasuredRun:
-    """Tokens per second of one stream at an empty context: as measured, and as predicted without corrections."""
-
-    tier: Tier
-    date: str
-    """ISO date."""
-    tg_ts: float
-    predicted_tg_ts: float
-    pp_ts: float | None = None
-    predicted_pp_ts: float | None = None
+def kept_runs(hardware: Hardware, *, state_dir: Path) -> tuple[MeasuredRun, ...]:
+    """Runs of this machine with this engine, the oldest first; none where the file is another's, older or damaged."""
+    try:
+        kept = json.loads((state_dir / FILE_NAME).read_text(encoding="utf-8"))
+        if kept["schema"] != SCHEMA or not same_machine(kept["machine"], hardware):
+            return ()
+        return tuple(from_jsonable(MeasuredRun, run) for run in kept["runs"])
+    except (OSError, ValueError, KeyError, TypeError, RecordError, RecursionError):
+        return ()
 
 
-def corrections(runs: Sequence[MeasuredRun]) -> Calibration:
-    """The median ratio of measured to predicted speed, for each tier that was run. Pure."""
-    found = []
-    for tier in dict.fromkeys(run.tier for run in runs):
-        same = [run for run in runs if run.tier == tier][-_KEPT_RUNS:]
-        prompts = [run.pp_ts / run.predicted_pp_ts for run in same if run.pp_ts and run.predicted_pp_ts]
-        last = same[-1]
-        found.append(
-            Correction(
-                tier=tier,
-                tg_factor=_clamped(median(run.tg_ts / run.predicted_tg_ts for run in same)),
-                pp_factor=_clamped(median(prompts)) if prompts else 1.0,
-                basis=(
-                    f"corrected by {len(same)} {'run' if len(same) == 1 else 'runs'} measured here, the last on "
-                    f"{last.date}: {last.tg_ts:.1f} against {last.predicted_tg_ts:.1f} tok/s"
-                ),
-            )
-        )
-    return Calibration(corrections=tuple(found))
-
-
-def _clamped(factor: float) -> float:
-    return min(max(factor, _FACTORS[0]), _FACTORS[1])
-
-
-def load_calibration(hardware: Hardware, *, state_dir: Path) -> Calibration | None:
-    """Corrections by the runs kept of this machine and engine; None where there are none."""
-    runs = _read(hardware, state_dir)
-    return corrections(runs) if runs else None
-
-
-def record_run(hardware: Hardware, run: MeasuredRun, *, state_dir: Path) -> Calibration:
-    """Keep a run and give the corrections that follow. Runs of another machine or engine build are forgotten.
-
-    A folder that cannot be written costs the correction of later plans, and nothing else.
+def keep_runs(hardware: Hardware, runs: Sequence[MeasuredRun], *, state_dir: Path) -> tuple[MeasuredRun, ...]:
+    """Add runs to those that are kept, and give all of them. Runs of another machine or engine build are forgotten.
 
     Raises:
+        OSError: the folder cannot be written.
         ValueError: a speed that is not above 0.
     """
-    if run.tg_ts <= 0 or run.predicted_tg_ts <= 0:
-        raise ValueError(f"speeds are above 0, not {run.tg_ts} and {run.predicted_tg_ts}")
-    runs = [*_read(hardware, state_dir), run]
-    kept = [r for i, r in enumerate(runs) if sum(later.tier == r.tier for later in runs[i:]) <= _KEPT_RUNS]
     from launcher.paths import write_atomic
 
-    record = {"schema": SCHEMA, "machine": machine_record(hardware), "runs": [to_jsonable(r) for r in kept]}
-    with suppress(OSError):
-        write_atomic(state_dir / _FILE, json.dumps(record))
-    return corrections(kept)
+    if any(run.ts <= 0 or run.n_tokens <= 0 for run in runs):
+        raise ValueError("speeds are above 0")
+    kept = bounded([*kept_runs(hardware, state_dir=state_dir), *runs])
+    record = {"schema": SCHEMA, "machine": machine_record(hardware), "runs": [to_jsonable(run) for run in kept]}
+    write_atomic(state_dir / FILE_NAME, json.dumps(record))
+    return kept
 
 
-def _read(hardware: Hardware, state_dir: Path) -> list[MeasuredRun]:
-    try:
-        kept = json.loads((state_dir / _FILE).read_text(encoding="utf-8"))
-        if kept["schema"] != SCHEMA or not same_machine(kept["machine"], hardware):
-            return []
-        return [from_jsonable(MeasuredRun, run) for run in kept["runs"]]
-    except (OSError, ValueError, KeyError, TypeError, RecordError):
-        return []
+def bounded(runs: Sequence[MeasuredRun]) -> tuple[MeasuredRun, ...]:
+    """The last runs of each test, and of these the last ones; the order stays. Pure."""
+    seen: dict[tuple[str, ...], int] = {}
+    kept: list[MeasuredRun] = []
+    for run in reversed(runs):
+        test = (run.recipe, run.settings, run.test, run.engine)
+        seen[test] = seen.get(test, 0) + 1
+        if seen[test] <= KEPT_OF_A_TEST and len(kept) < KEPT_RUNS:
+            kept.append(run)
+    return tuple(reversed(kept))
+
+
+def forget_runs(*, state_dir: Path) -> bool:
+    """Forget all runs, of whatever machine. Gives whether there was a file.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    path = state_dir / FILE_NAME
+    with suppress(FileNotFoundError):
+        path.unlink()
+        return True
+    return False
+
+
+def is_hollow(paths: Iterable[Path]) -> bool:
+    """Whether one of the files is mostly holes, whose zeros run at another speed than weights do.
+
+    False where a file system does not tell how much room a file takes.
+    """
+    for path in paths:
+        with suppress(OSError):
+            status = path.stat()
+            n_blocks = getattr(status, "st_blocks", None)
+            if n_blocks is not None and n_blocks * 512 < _FULL * status.st_size:
+                return True
+    return False

@@ -210,27 +210,85 @@ class Rate:
     """Whether the bandwidth was measured on this machine: what a program got, not what the parts could give."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Correction:
-    """How measured runs of one kind compare with their predictions on this machine."""
+Cost = tuple[str, float]
+"""A term of the model of speed (`planner.costs`) and how much of it: bytes, operations, blocks; of what threads share,
+the part of one thread."""
+Step = tuple[tuple[Cost, ...], ...]
+"""What is done at the same time, such as reading and multiplying: the slowest counts, each a sum of costs."""
+Work = tuple[Step, ...]
+"""What a token or a prompt makes the machine do, one step after the other."""
+SpeedKind = Literal["pp", "tg"]
+"""Reading prompts, or decoding."""
 
-    tier: Tier
-    tg_factor: float
-    """Measured over predicted decode speed, the median of the runs."""
-    pp_factor: float
-    basis: str
-    """`measured here on 2026-11-22: 13.9 tok/s against 14.6 predicted`."""
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MeasuredRun:
+    """One test that was measured on this machine, as the model of speed sees it. Calibration rests on these."""
+
+    kind: SpeedKind
+    recipe: str
+    """Which file, by the shape of its weights: files of one shape run alike."""
+    settings: str
+    """Threads, devices and layouts that it ran with."""
+    test: str
+    """`pp512`, `tg128 @ d4096`."""
+    engine: str
+    model: str
+    """What a person calls it."""
+    date: str
+    """ISO date."""
+    n_tokens: int
+    ts: float
+    """Tokens per second, the median of the samples."""
+    predicted_ts: float | None
+    """As it was planned before the run."""
+    work: Work
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FittedCost:
+    """How much more a term costs on this machine than as shipped."""
+
+    term: str
+    factor: float
+    n_runs: int
+    """Runs that it counts in."""
+    last_date: str
+    """ISO date of the last of them; empty where there is none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Residual:
+    """What the fitted costs leave unexplained of one file."""
+
+    recipe: str
+    settings: str | None
+    """None: of all settings that were measured."""
+    kind: SpeedKind
+    factor: float
+    """Measured over fitted time."""
+    n_runs: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Calibration:
-    """Corrections to predictions by runs measured on this machine, one for each tier that was run."""
+    """The model of speed, fitted to runs that were measured on this machine."""
 
-    corrections: tuple[Correction, ...] = ()
+    n_runs: int
+    last_date: str
+    """ISO date of the last run."""
+    costs: tuple[FittedCost, ...]
+    residuals: tuple[Residual, ...]
 
-    def of(self, tier: Tier) -> Correction | None:
-        """The correction for plans of this tier."""
-        return next((correction for correction in self.corrections if correction.tier == tier), None)
+    def factor(self, term: str) -> float:
+        """By how much more a term costs than as shipped; 1 where no run tells of it."""
+        return next((cost.factor for cost in self.costs if cost.term == term), 1.0)
+
+    def residual(self, recipe: str, settings: str, kind: SpeedKind) -> Residual | None:
+        """Of a file with these settings, else of the file with others; None of a file that was never measured."""
+        mine = [one for one in self.residuals if (one.recipe, one.kind) == (recipe, kind)]
+        exact = next((one for one in mine if one.settings == settings), None)
+        return exact or next((one for one in mine if one.settings is None), None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
