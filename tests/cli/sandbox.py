@@ -147,7 +147,10 @@ def _parse(words: Sequence[str], hint: str) -> None:
             context = command.make_context(name, rest, parent=context)
             if not hasattr(command, "resolve_command"):
                 return
-            name, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+            rest = [*context._protected_args, *context.args]
+            if not rest and command.invoke_without_command:
+                return
+            name, command, rest = command.resolve_command(context, rest)
         except typer.Exit:  # --help and --version end here
             return
         except Exception as error:
