@@ -8,6 +8,7 @@ import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -252,54 +253,93 @@ KNOWN = "".join(
 """What the demo model knows."""
 
 
-def perplexity(*words: str, whole: str) -> str:
-    """What llama-perplexity prints, up to `whole`: it ends without waiting for the thread that prints."""
-    program = str(engine_program("llama-perplexity"))
-    for _ in range(8):
-        done = subprocess.run([program, *words], check=True, capture_output=True, text=True, timeout=60)
-        told = done.stdout + done.stderr
-        if whole in told:
-            return told
-    raise AssertionError(f"no {whole} in {told}")
+NEEDS_TOOLS = pytest.mark.skipif(
+    engine_program("llama-perplexity") is None, reason="the engine was built without tools"
+)
 
 
-@pytest.mark.skipif(engine_program("llama-perplexity") is None, reason="the engine was built without tools")
-def test_the_same_figures_as_llama_perplexity(tmp_path: Path) -> None:
-    (tmp_path / "text").write_text(KNOWN, encoding="utf-8")
-    other = tmp_path / "other.gguf"
+def perplexity(model: Path, folder: Path, *words: str) -> str:
+    """What llama-perplexity prints."""
+    (folder / "text").write_text(KNOWN, encoding="utf-8")
+    command = (str(engine_program("llama-perplexity")), "-m", str(model), "-f", str(folder / "text"), *words)
+    command += ("-c", "128", "-b", "128", "-t", "1", "-fa", "off", "-ngl", "0", "--no-repack")
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    return done.stdout + done.stderr
+
+
+def predictions(model: Path, folder: Path) -> tuple[np.ndarray[Any, Any], int]:
+    """The log-probabilities that llama-perplexity keeps of every position it scores, and the number of its tokens.
+
+    Of each row a scale, an offset and 16 bits a token (tools/perplexity/perplexity.cpp, `log_softmax`).
+    """
+    perplexity(model, folder, "--kl-divergence-base", str(folder / "base"))
+    data = (folder / "base").read_bytes()
+    n_ctx, n_vocab, n_chunk = np.frombuffer(data, np.int32, 3, 8)
+    rows = np.frombuffer(data, np.uint16, offset=20 + 4 * n_ctx * n_chunk).reshape(-1, 2 * ((n_vocab + 1) // 2) + 4)
+    scales = np.ascontiguousarray(rows[:, :4]).view(np.float32).astype(np.float64)
+    return scales[:, :1] * rows[:, 4 : 4 + n_vocab] + scales[:, 1:], int(n_ctx * n_chunk)
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    """The demo model with a thousand bytes of its last tensor gone."""
+    path = tmp_path / "other.gguf"
     data = bytearray(demo_model_path().read_bytes())
     data[-3000:-2000] = bytes(1000)
-    other.write_bytes(data)
-    common: tuple[str, ...] = (
-        "-f",
-        str(tmp_path / "text"),
-        "--kl-divergence-base",
-        str(tmp_path / "base"),
-        "-c",
-        "128",
-        "-b",
-        "128",
-    )
-    common += ("-t", "1", "-fa", "off", "-ngl", "0", "--no-repack")
-    base = perplexity(*common, "-m", str(demo_model_path()), whole="+/-")
-    told = perplexity(*common, "-m", str(other), "--kl-divergence", whole="Same top p:")
+    path.write_bytes(data)
+    return path
 
-    def figure(name: str, text: str = told) -> float:
+
+def by_windows(other: Path, folder: Path) -> QualityReport:
+    return compare(PLAIN, folder, other, Reading(passages=(Passage(question="", answer=KNOWN),), n_window=128))
+
+
+@NEEDS_TOOLS
+def test_the_same_predictions_as_llama_perplexity(tmp_path: Path, other: Path) -> None:
+    ours = by_windows(other, tmp_path)
+    reference, n_tokens = predictions(demo_model_path(), tmp_path)
+    candidate, _ = predictions(other, tmp_path)
+    assert ours.n_tokens == len(reference) == n_tokens // 128 * 63 > 200
+    klds = (np.exp(reference) * (reference - candidate)).sum(axis=1)
+    assert ours.mean_kld == pytest.approx(klds.mean(), rel=0.01, abs=5e-5)
+    assert ours.median_kld == pytest.approx(np.median(klds), rel=0.01, abs=5e-5)
+    assert ours.p99_kld == pytest.approx(np.percentile(klds, 99), rel=0.01)
+    assert ours.max_kld == pytest.approx(klds.max(), rel=0.01)
+    assert ours.mean_kld is not None
+    assert ours.mean_kld > 1e-3, "there is something to agree on"
+    same = (reference.argmax(axis=1) == candidate.argmax(axis=1)).mean()
+    assert ours.top1_agreement == pytest.approx(same, abs=1.5 / len(reference))
+
+
+@pytest.mark.slow
+@NEEDS_TOOLS
+def test_the_same_figures_as_llama_perplexity(tmp_path: Path, other: Path) -> None:
+    """Slow, since the program ends without waiting for its thread that prints, and has to be asked again and again."""
+
+    def told(model: Path, whole: str, *words: str) -> str:
+        for _ in range(40):
+            text = perplexity(model, tmp_path, "--kl-divergence-base", str(tmp_path / "base"), *words)
+            if whole in text:
+                return text
+        raise AssertionError(text)
+
+    def figure(name: str, text: str) -> float:
         match = re.search(rf"{re.escape(name)}\s*[:=]\s+(-?[\d.]+)", text)
         assert match, text
         return float(match[1])
 
-    ours = compare(PLAIN, tmp_path, other, Reading(passages=(Passage(question="", answer=KNOWN),), n_window=128))
-    assert ours.n_tokens == 63 * (ours.n_tokens // 63) > 200
-    assert ours.mean_kld == pytest.approx(figure("Mean    KLD"), rel=0.01, abs=5e-5)
-    assert ours.median_kld == pytest.approx(figure("Median  KLD"), rel=0.01, abs=5e-5)
-    assert ours.p99_kld == pytest.approx(figure("99.0%   KLD"), rel=0.01)
-    assert ours.max_kld == pytest.approx(figure("Maximum KLD"), rel=0.01)
+    ours = by_windows(other, tmp_path)
+    base = told(demo_model_path(), "+/-")
+    compared_ = told(other, "Same top p:", "--kl-divergence")
+    assert ours.mean_kld == pytest.approx(figure("Mean    KLD", compared_), rel=0.01, abs=5e-5)
+    assert ours.median_kld == pytest.approx(figure("Median  KLD", compared_), rel=0.01, abs=5e-5)
+    assert ours.p99_kld == pytest.approx(figure("99.0%   KLD", compared_), rel=0.01)
+    assert ours.max_kld == pytest.approx(figure("Maximum KLD", compared_), rel=0.01)
     # Not its "Mean PPL(base)": its file keeps no probability below e to the -16 of the largest.
     assert ours.reference_ppl == pytest.approx(figure("Final estimate: PPL", base), rel=1e-3)
-    assert ours.candidate_ppl == pytest.approx(figure("Mean PPL(Q)"), rel=1e-3)
+    assert ours.candidate_ppl == pytest.approx(figure("Mean PPL(Q)", compared_), rel=1e-3)
     assert ours.top1_agreement is not None
-    assert 100 * ours.top1_agreement == pytest.approx(figure("Same top p"), abs=0.1)
+    assert 100 * ours.top1_agreement == pytest.approx(figure("Same top p", compared_), abs=0.1)
 
 
 # What goes wrong

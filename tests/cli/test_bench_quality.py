@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from launcher.bench.quality_types import QualityReport
+from launcher.cli.bench_quality import QualityAsk, run_quality
 from launcher.cli.bench_quality_view import PAST, rows_of, setting_text
 from launcher.demo import demo_model_path
+from launcher.errors import UsageError
 from launcher.records import from_jsonable
 from tests.bench.test_quality import HERE, judged, position
 from tests.cli.sandbox import Sandbox
@@ -28,12 +31,14 @@ def damaged(path: Path, extra: bytes = b"") -> Path:
 
 
 def test_json_is_the_whole_report(sandbox: Sandbox) -> None:
-    done = sandbox.run(*QUALITY, "--demo", "-ctk", "q8_0", "-ctv", "q8_0", "--json")
+    named = sandbox.root / "named.gguf"
+    named.write_bytes(demo_model_path().read_bytes())
+    done = sandbox.run(*QUALITY, "--demo", "-ctk", "q8_0", "-ctv", "q8_0", "--reference", str(named), "--json")
     report = from_jsonable(QualityReport, json.loads(done.out))
     assert report.candidate.load_params.type_v == "q8_0"
     assert (report.reference.load_params.type_k, report.reference.load_params.flash_attn) == ("f16", False)
     assert report.reference.load_params.devices == ()
-    assert report.reference.model == report.candidate.model == demo_model_path()
+    assert (report.reference.model, report.candidate.model) == (named, demo_model_path())
     assert report.n_tokens > 400
     assert report.mean_kld is not None
     assert report.mean_kld > 0
@@ -56,30 +61,43 @@ def test_the_largest_file_beside_it_is_the_reference_and_damage_fails(sandbox: S
     assert "does not pass" in done.out
 
 
-def test_a_reference_by_name(sandbox: Sandbox) -> None:
-    model = damaged(sandbox.root / "large.gguf", bytes(64))
-    done = sandbox.run(*QUALITY, "-m", str(demo_model_path()), "--reference", str(model))
-    assert done.code == 1, done
-    assert done.out.startswith("reference: large.gguf")
-    missing = sandbox.run(*QUALITY, "--demo", "--reference", str(sandbox.root / "none.gguf"))
-    assert missing.code == 5
-    assert "none.gguf" in missing.error
+def test_a_reference_that_is_not_there(sandbox: Sandbox) -> None:
+    done = sandbox.refused(*QUALITY, "--demo", "--reference", str(sandbox.root / "none.gguf"))
+    assert done.code == 5
+    assert "none.gguf" in done.error
+
+
+ASK = QualityAsk(quality=True, reference="auto", engines="embedded", output=None, demo=True, draw=False, refresh=False)
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("ask", "told"),
     [
-        (("--quality", "--engine", "server"), "which the embedded engine alone gives"),
-        (("--quality", "--engine", "embedded,llama-bench"), "which the embedded engine alone gives"),
-        (("--quality", "-o", "csv"), "a table or json, not csv"),
-        (("--quality", "--plot"), "a table or json, not charts"),
-        (("--reference", "auto"), "--reference says what --quality compares with"),
+        (replace(ASK, engines="server"), "which the embedded engine alone gives"),
+        (replace(ASK, engines="embedded,llama-bench"), "which the embedded engine alone gives"),
+        (replace(ASK, output="csv"), "a table or json, not csv"),
+        (replace(ASK, draw=True), "a table or json, not charts"),
+        (replace(ASK, quality=False), "--reference says what --quality compares with"),
     ],
 )
-def test_what_cannot_be_asked(sandbox: Sandbox, words: tuple[str, ...], told: str) -> None:
-    done = sandbox.run("bench", "--demo", *words)
+def test_what_cannot_be_asked(ask: QualityAsk, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        run_quality({}, ask)
+
+
+def test_a_reference_without_a_check(sandbox: Sandbox) -> None:
+    done = sandbox.refused("bench", "--demo", "--reference", "auto")
     assert done.code == 2
-    assert told in done.error
+    assert "--reference says" in done.error
+
+
+def test_the_largest_file_of_the_catalogue_is_the_reference(online: Sandbox) -> None:
+    assert online.run("pull", "unsloth/gpt-oss-20b-GGUF:F16", "--yes").code == 0
+    done = online.run(*QUALITY, "-m", "ggml-org/gpt-oss-20b-GGUF:MXFP4", "--yes")
+    assert done.code == 0, done
+    assert done.out.startswith("reference: gpt-oss-20b-F16.gguf, ")
+    assert "\ncandidate: gpt-oss-20b-MXFP4.gguf, " in done.out
+    assert "judged as other precision" in done.out
 
 
 def test_ctrl_c(sandbox: Sandbox) -> None:
