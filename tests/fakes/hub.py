@@ -88,6 +88,11 @@ class Hub:
             server.hang_up()
             server.server_close()
 
+    def cut_all(self) -> None:
+        """Drop every connection that is open now, as a lost network does."""
+        for server in self._servers:
+            server.hang_up()
+
     def file(self, repo: str, path: str) -> FakeFile:
         return self.repos[repo].files[path]
 

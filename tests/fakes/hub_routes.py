@@ -199,7 +199,7 @@ class HubHandler(BaseHTTPRequestHandler):
         if faults.cut_every is not None and start + faults.cut_every < end:
             cut_at = start + faults.cut_every
         wrong_at = file.size_bytes // 2 if faults.wrong_bytes else -1
-        if isinstance(file.content, Path) and rate is None and cut_at is None and wrong_at < 0:
+        if isinstance(file.content, Path) and rate is None and cut_at is None and not faults.damages:
             self._send_file(file.content, start, end)
             return
         position = start
@@ -208,6 +208,9 @@ class HubHandler(BaseHTTPRequestHandler):
             if position <= wrong_at < position + len(chunk):
                 at = wrong_at - position
                 chunk = chunk[:at] + bytes([chunk[at] ^ 0xFF]) + chunk[at + 1 :]
+            if faults.wrong_chunks > 0:
+                faults.wrong_chunks -= 1
+                chunk = bytes([chunk[0] ^ 0xFF]) + chunk[1:]
             if cut_at is not None and position + len(chunk) >= cut_at:
                 self._write(chunk[: cut_at - position])
                 if faults.cut_times is not None:

@@ -44,6 +44,13 @@ class Faults:
     """List and serve the file as if it were a small one, which has no sha256."""
     wrong_bytes: bool = False
     """Flip one byte in the middle of what is served."""
+    wrong_chunks: int = 0
+    """Flip a byte in so many of the next chunks, wherever they are."""
+
+    @property
+    def damages(self) -> bool:
+        """Whether bytes leave other than they are."""
+        return self.wrong_bytes or self.wrong_chunks > 0
 
 
 @dataclass

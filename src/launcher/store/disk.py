@@ -27,15 +27,21 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def no_room(name: str, cache_dir: Path, *, missing_bytes: int, free: int, retry: str) -> DoesNotFitError:
-    """The error for a disk that can't take what is missing of `name`; it names unfinished downloads that hold room."""
+def no_room(
+    name: str, cache_dir: Path, *, missing_bytes: int, free: int, retry: str, quota: bool = False
+) -> DoesNotFitError:
+    """The error for a disk that can't take what is missing of `name`; it names unfinished downloads that hold room.
+
+    `quota`: this user's share of it is used up, whatever is free.
+    """
+    share = ("Your share of that disk (quota) is used up.",) if quota else ()
     held = (f"An unfinished download holds {format_bytes(size)}: {path}" for path, size in unfinished(cache_dir)[:3])
     return DoesNotFitError(
         f"{name} needs {format_bytes(missing_bytes)} more on disk; {cache_dir} has {format_bytes(free)} free",
         needs_bytes=missing_bytes,
         has_bytes=free,
         hint=f"HF_HOME=/folder/on/a/larger/disk {retry}",
-        details=tuple(held),
+        details=(*share, *held),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -193,4 +194,5 @@ def _disk_errors(run: Run) -> Iterator[None]:
         here = sum(size for path, size in unfinished(folder) if path.parent == run.cache.folder / "blobs")
         missing = max((run.file.size_bytes or 0) - here, 0)
         free = run.outside.free_bytes(folder)
-        raise no_room(run.file.name, folder, missing_bytes=missing, free=free, retry=run.retry) from error
+        quota = error.errno == errno.EDQUOT
+        raise no_room(run.file.name, folder, missing_bytes=missing, free=free, retry=run.retry, quota=quota) from error

@@ -15,8 +15,10 @@ from launcher.store.growing import bytes_so_far, delete_partial, open_partial, p
 from launcher.store.pool import Growing, Pool
 from launcher.store.run import Meter, Run
 from launcher.store.source import Source
-from launcher.units import format_bytes
+from launcher.units import MIB, format_bytes
 
+_LARGE_BYTES = 256 * MIB
+"""Of so much, the system may still hold a part in memory for seconds."""
 _REPAIRS = 3
 """A disk that damages pieces again and again is not to be trusted with the rest."""
 
@@ -117,6 +119,8 @@ class Fetching:
                     hint=run.retry,
                 )
         self._meter.tell(item.path, item.remote.size_bytes)
+        if item.remote.size_bytes > _LARGE_BYTES:
+            self._meter.begin(f"bringing {item.path} to the disk")
         item.growing.partial.sync()
         self._pool.remove(item.growing)
         self._open.remove(item)
@@ -148,6 +152,7 @@ class Fetching:
             source.next_endpoint(source.remote)
             source.forget_address()
             partial.clear()
+            partial.file.reserve(partial.size_bytes)
             self._meter.note(
                 f"{item.path} arrived damaged (sha256 {got[:12]}…, the hub's {want[:12]}…): all of it is fetched again"
             )

@@ -37,7 +37,10 @@ def open_partial(cache: RepoCache, name: str, size_bytes: int, open_part: Callab
             journal.close()
             raise
     except BaseException:
+        empty = file.size() == 0
         file.close()
+        if empty:
+            delete_partial(cache, name)
         raise
     return partial
 

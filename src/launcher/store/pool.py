@@ -29,6 +29,8 @@ LOOK_S = 0.1
 """How often the caller looks at what has come, to tell it."""
 _JOIN_S = 2.0
 """For a connection that is being opened when all is over: it can't be cut, and does no harm."""
+_NOT_ALLOWED = frozenset({401, 403})
+"""What the hub does not let this login read is not looked for elsewhere."""
 _SYNC_BYTES = 16 * MIB
 _SYNC_SHARE = 0.1
 """After so many bytes the disk is told to keep them, as long as that takes no more than this share of the time."""
@@ -169,6 +171,9 @@ class Pool:
                     patience.reset()
                 seen_bytes = self._brought()
                 self._bear(trouble, patience, growing, remote, line)
+            except NetworkError as error:
+                if error.status in _NOT_ALLOWED or not self._moved_on(growing, remote, error):
+                    raise
             else:
                 patience.reset()
                 return
@@ -186,10 +191,9 @@ class Pool:
         try:
             wait_s = patience.wait_s(trouble)
         except NetworkError as error:
-            if not growing.source.next_endpoint(remote):
+            if not self._moved_on(growing, remote, error):
                 raise
             patience.reset()
-            self._notes.append(f"{error.message}; going on at {growing.source.remote.asked.endpoint}")
             return
         if wait_s <= 0:
             return
@@ -199,6 +203,13 @@ class Pool:
             self._hold_until_s = line.held_until_s = self._clock() + wait_s
         self._wake()
         self._sleep(wait_s)
+
+    def _moved_on(self, growing: Growing, remote: RemoteFile, error: NetworkError) -> bool:
+        """Whether a mirror has the file too; from now on all connections ask there."""
+        if not growing.source.next_endpoint(remote):
+            return False
+        self._notes.append(f"{error.message}; going on at {growing.source.remote.asked.endpoint}")
+        return True
 
     def _nap(self, seconds: float) -> None:
         self._stop.wait(seconds)
