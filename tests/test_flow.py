@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -14,12 +14,13 @@ from typing import Any, BinaryIO
 import pytest
 
 from launcher.catalogue.load import load_catalogue
-from launcher.catalogue.types import Catalogue
+from launcher.catalogue.types import Catalogue, ModelFile
 from launcher.errors import DamagedFileError, DoesNotFitError, NetworkError, UsageError
 from launcher.flow import World, plan_profiles, plan_upgrades, prepare
 from launcher.hardware.profiles import Profile
+from launcher.hardware.tuned import save_tuned
 from launcher.hardware.types import Hardware
-from launcher.planner.types import HOST, Estimate, PlanRequest, Rate
+from launcher.planner.types import HOST, Changes, Estimate, Plan, PlanRequest, Purpose, Rate, Tuned
 from launcher.store.types import HubFile, RepoListing
 from tests.builders import ARM_ISA, X86_ISA, cpu_machine, gpu_machine
 from tests.catalogue.builders import shipped, tiny_file
@@ -215,3 +216,98 @@ def test_upgrades_of_this_machine_keep_its_measured_ram(tmp_path: Path) -> None:
     assert ram[0] is not None
     assert ram[1] is not None
     assert ram[0] < ram[1], "40 GB/s as measured, against 60 of the table"
+
+
+@dataclass
+class Winners:
+    """What was tuned, by purpose; remembers what was looked for."""
+
+    purposes: tuple[Purpose, ...]
+    asked: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+
+    def of(self, hardware: Hardware, file: ModelFile, purpose: Purpose, state_dir: Path | None) -> Tuned | None:
+        assert state_dir is not None
+        self.asked.append(purpose)
+        self.files.append(file.name)
+        if purpose not in self.purposes:
+            return None
+        won = Changes(n_ubatch={"chat": 64, "serve": 128, "long-context": 256}[purpose])
+        return Tuned(purpose=purpose, changes=won, pp_ratio=1.2, tg_ratio=1.0, date="2026-11-25")
+
+
+def with_winners(tmp_path: Path, won: Winners, request: PlanRequest, purpose: Purpose | None, **world: Any) -> Plan:
+    here = Outside().world(tmp_path, **{"tuned": won.of, **world})
+    return prepare(request, here, offline=True, purpose=purpose).plan
+
+
+@pytest.mark.parametrize(
+    ("wish", "purpose", "looked_for"),
+    [
+        ({}, "chat", ["chat"]),
+        ({}, "serve", ["serve", "chat"]),
+        ({"prefer": "context"}, "chat", ["long-context", "chat"]),
+        ({"prefer": "context"}, "serve", ["long-context", "serve", "chat"]),
+        ({"n_ctx": 32_768}, "chat", ["long-context", "chat"]),
+        ({"n_ctx": 0}, "chat", ["long-context", "chat"]),
+        ({"n_ctx": 16_384}, "chat", ["chat"]),
+        ({"min_ctx": 65_536}, "serve", ["long-context", "serve", "chat"]),
+        ({"n_ctx": 65_536, "n_parallel": 4, "kv_unified": False}, "serve", ["serve", "chat"]),
+        ({"n_ctx": 65_536, "n_parallel": 4, "kv_unified": True}, "serve", ["long-context", "serve", "chat"]),
+    ],
+)
+def test_settings_of_the_fittest_purpose_are_looked_for(
+    tmp_path: Path, wish: dict[str, Any], purpose: Purpose, looked_for: list[str]
+) -> None:
+    won = Winners(())
+    plan = with_winners(tmp_path, won, PlanRequest(model="20b", quant="MXFP4", **wish), purpose)
+    assert won.asked == looked_for
+    assert set(won.files) == {f"{GGML}:MXFP4"}, "for the file that was chosen, and for no other candidate"
+    assert plan.tuned is None
+
+
+def test_the_plan_has_what_was_found_and_says_for_what(tmp_path: Path) -> None:
+    request = PlanRequest(model="20b", quant="MXFP4")
+    own = with_winners(tmp_path, Winners(("chat", "serve")), request, "serve")
+    assert own.load_params.n_ubatch == 128
+    assert own.notes[0].startswith("Tuned for serve on 2026-11-25: n_ubatch 128; prompts 1.20")
+    other = with_winners(tmp_path, Winners(("chat",)), request, "serve")
+    assert other.load_params.n_ubatch == 64
+    assert other.notes[0].startswith("Tuned for chat on 2026-11-25 (nothing is for serve): n_ubatch 64;")
+    untuned = with_winners(tmp_path, Winners(()), request, "serve")
+    assert other.candidates == untuned.candidates
+    assert untuned.throughput[0].pp_ts is not None
+    assert other.throughput[0].pp_ts == pytest.approx(1.2 * untuned.throughput[0].pp_ts)
+
+
+def test_tuned_settings_are_of_this_machine_alone_and_only_where_they_are_wanted(tmp_path: Path) -> None:
+    won, request = Winners(("chat",)), PlanRequest(model="20b")
+    assert with_winners(tmp_path, won, request, None).tuned is None
+    assert with_winners(tmp_path, won, request, "chat", state_dir=None).tuned is None
+    there = Outside().world(tmp_path, tuned=won.of)
+    other = prepare(request, there, offline=True, purpose="chat", hardware=cpu_machine(ram_gib=256)).plan
+    assert other.tuned is None
+    plan_profiles([profile("other", cpu_machine(ram_gib=64))], request, there, offline=True)
+    plan_upgrades(cpu_machine(ram_gib=16), request, there, offline=True, here=True)
+    assert won.asked == []
+
+
+def test_what_is_kept_in_the_state_folder_is_found(tmp_path: Path) -> None:
+    outside = Outside()
+    world, request = outside.world(tmp_path), PlanRequest(model="20b", quant="MXFP4")
+    before = prepare(request, world, offline=True, purpose="chat")
+    assert before.plan.tuned is None
+    assert world.state_dir is not None
+    tuned = Tuned(
+        purpose="chat",
+        changes=Changes(n_ubatch=64),
+        pp_ratio=1.2,
+        tg_ratio=1.0,
+        date="2026-11-25",
+        against=before.plan.load_params,
+    )
+    save_tuned(before.hardware, before.plan.file, tuned, state_dir=world.state_dir)
+    after = prepare(request, world, offline=True, purpose="chat").plan
+    assert after.load_params == replace(before.plan.load_params, n_ubatch=64)
+    assert after.tuned is not None
+    assert after.tuned.pp_ratio == 1.2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import re
 import subprocess
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,8 +20,9 @@ from launcher.engines.params import (
     context_fields,
     model_fields,
     override_patterns,
+    server_argv,
 )
-from launcher.planner.types import KvType, LoadMode
+from launcher.planner.types import Changes, KvType, LoadMode
 from tests.engines.demo import load_params
 
 BENCH = Path(llama_cpp.__file__).parent.parent / "bin" / "llama-bench"
@@ -53,6 +55,48 @@ def test_values_arrive() -> None:
     assert context_fields(load_params(flash_attn=False))["flash_attn_type"] == 0
     assert model_fields(params)["use_extra_bufts"] is True
     assert model_fields(load_params(load_mode="none"))["load_mode"] == 0
+
+
+TUNED = {
+    "n_threads": 3,
+    "n_threads_batch": 5,
+    "n_batch": 1024,
+    "n_ubatch": 128,
+    "flash_attn": False,
+    "n_gpu_layers": 2,
+    "n_cpu_moe": 1,
+    "tensor_split": (1.0, 3.0),
+    "split_mode": "layer",
+    "load_mode": "none",
+    "repack": True,
+    "op_offload": False,
+    "type_k": "q8_0",
+    "type_v": "bf16",
+}
+"""Every setting that may be tuned, otherwise than `load_params` has it."""
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Changes)])
+def test_whatever_may_be_tuned_reaches_every_engine(name: str) -> None:
+    plain, changed = load_params(n_gpu_layers=1), load_params(**{"n_gpu_layers": 1, name: TUNED[name]})
+    model = Path("model.gguf")
+    assert server_argv(plain, model) != server_argv(changed, model)
+    if name not in {"n_threads_batch", "op_offload"}:  # the bench says these two itself, by the test
+        assert bench_argv(plain, model) != bench_argv(changed, model)
+    if name != "tensor_split":  # a pointer, which engines.llama fills in
+        spelt = [{**model_fields(p), **context_fields(p), "overrides": override_patterns(p)} for p in (plain, changed)]
+        assert spelt[0] != spelt[1]
+
+
+def test_the_server_is_told_what_was_tuned_in_its_own_words() -> None:
+    argv = server_argv(load_params(**{**TUNED, "devices": ("CUDA0", "CUDA1")}), Path("model.gguf"))
+    words = " ".join(argv)
+    for expected in (
+        *("--threads 3 --threads-batch 5", "--batch-size 1024 --ubatch-size 128", "--flash-attn off", "--repack"),
+        *("--cache-type-k q8_0 --cache-type-v bf16", "--load-mode none", "--n-cpu-moe 1 --n-gpu-layers 2"),
+        *("--split-mode layer --tensor-split 1,3", "--no-op-offload"),
+    ):
+        assert expected in words
 
 
 @pytest.mark.parametrize(
