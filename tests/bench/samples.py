@@ -14,6 +14,8 @@ from launcher.records import from_jsonable, to_jsonable
 
 LLAMA_BENCH_FILE = Path(__file__).parent / "data" / "llama_bench.json"
 """Real output of `llama-bench -p 64 -n 8 -d 0,64 -r 5 -o json`."""
+ENERGY: dict[str, Any] = {"energy_j": 192.0, "j_per_token": 1.5, "energy_of": ("package-0", "CUDA0")}
+"""Fields of a record whose machine tells its energy."""
 STEADY = (100.0, 101.0, 99.0, 100.5, 99.5)
 
 

@@ -11,7 +11,7 @@ from launcher.bench.compare import Comparison, Verdict, compare, verdict_of
 from launcher.bench.rows import Row, RowError, file_name, row_of, rows_of_text
 from launcher.bench.stats import Interval
 from launcher.records import to_jsonable
-from tests.bench.samples import LLAMA_BENCH_FILE, STEADY, record, row, scaled
+from tests.bench.samples import ENERGY, LLAMA_BENCH_FILE, STEADY, record, row, scaled
 
 REAL = json.loads(LLAMA_BENCH_FILE.read_text())
 
@@ -253,3 +253,28 @@ def test_nothing_in_common_is_no_rows() -> None:
 
 def test_a_comparison_is_json() -> None:
     assert json.loads(json.dumps(to_jsonable(compare([row()], [row(scaled(2))]))))["rows"][0]["verdict"] == "faster"
+
+
+# Energy
+
+
+def test_energy_of_the_same_parts_is_compared() -> None:
+    other = row(**{**ENERGY, "j_per_token": 2.5})
+    (found,) = compare([row(**ENERGY), other], [other]).rows
+    assert (found.a_j_per_token, found.b_j_per_token, found.energy_of) == (2.0, 2.5, ("package-0", "CUDA0"))
+
+
+@pytest.mark.parametrize("fields", [{}, {**ENERGY, "energy_of": ("CUDA0",)}])
+def test_energy_of_other_parts_is_not(fields: dict[str, Any]) -> None:
+    for a, b in (([row(**ENERGY)], [row(**fields)]), ([row(**ENERGY), row(**fields)], [row(**ENERGY)])):
+        (found,) = compare(a, b).rows
+        assert (found.a_j_per_token, found.b_j_per_token, found.energy_of) == (None, None, ())
+
+
+def test_joules_of_nobody_knows_what_are_left_out() -> None:
+    data = to_jsonable(record(**ENERGY))
+    assert row_of(data).j_per_token == 1.5
+    for of in ([], None, "CUDA0", [7]):
+        assert row_of({**data, "energy_of": of}).j_per_token is None
+    with pytest.raises(RowError, match="j_per_token is -1, which is no energy"):
+        row_of({**data, "j_per_token": -1})

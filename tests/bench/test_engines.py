@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from launcher.bench.embedded import open_embedded
 from launcher.bench.llama_bench import command_of, find_llama_bench, open_llama_bench, parse_row
 from launcher.bench.memory import parse_peak, peak_rss_bytes
-from launcher.bench.session import Case
+from launcher.bench.session import Case, Sample, Session
 from launcher.bench.types import BenchTest
 from launcher.demo import demo_model_path
 from launcher.engines.programs import engine_program
@@ -41,6 +42,16 @@ def program(folder: Path, text: str) -> Path:
     return path
 
 
+def clocked(session: Session, case: Case) -> Sample:
+    """A sample, whose clock must have run while it was measured, in another process."""
+    before = time.perf_counter_ns()
+    sample = session.measure(case)
+    assert sample.start_ns is not None
+    assert before < sample.start_ns < sample.start_ns + sample.ns <= time.perf_counter_ns()
+    assert sample.pid not in {None, os.getpid()}
+    return sample
+
+
 @NEEDS_TOOLS
 def test_both_engines_measure_the_same_model_with_the_same_settings() -> None:
     with (
@@ -48,7 +59,7 @@ def test_both_engines_measure_the_same_model_with_the_same_settings() -> None:
         open_llama_bench(demo_model_path(), load_params()) as theirs,
     ):
         for test in (PP, TG, BenchTest(n_gen=4, n_depth=100), BenchTest(n_prompt=100, n_gen=4)):
-            one, other = ours.measure(embedded(test)), theirs.measure(yardstick(test))
+            one, other = clocked(ours, embedded(test)), clocked(theirs, yardstick(test))
             assert one.ns > 0
             assert other.ns > 0
             assert {name: other.fields[name] for name in one.fields} == one.fields

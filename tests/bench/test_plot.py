@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import io
+import math
 import re
+from itertools import pairwise
 from xml.etree import ElementTree as ET
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from launcher.bench.chart import Chart, Point, Series, charts_of, number, ticks, x_ticks
-from launcher.bench.plot import in_words, to_svg
+from launcher.bench.plot import to_svg
+from launcher.bench.plot_layout import COLOURS, HEAD_SIZE, LEFT, Scale, in_words, legend, tops
+from launcher.bench.plot_png import SCALE, dashes, to_png
 from launcher.bench.plot_text import MAX_WIDTH, MIN_WIDTH, Line, to_lines
-from tests.bench.samples import STEADY, row, scaled
+from tests.bench.samples import ENERGY, STEADY, row, scaled
 
 SVG = "{http://www.w3.org/2000/svg}"
 DEPTHS = [row(scaled(factor), n_depth=depth) for factor, depth in ((1, 0), (0.8, 4096), (0.5, 16_384))]
@@ -47,6 +53,21 @@ def test_rows_become_speed_over_depth_and_over_streams() -> None:
     assert decode.series[0].points[0].stddev == pytest.approx(0.790569, abs=1e-6)
     assert [point.x for point in streams.series[0].points] == [1, 2, 4]
     assert decode.x_values == (0, 4096, 16_384)
+
+
+def test_energy_is_drawn_where_it_is_known_each_kind_of_it_as_a_line() -> None:
+    rows = [row(n_depth=depth, **{**ENERGY, "j_per_token": 1.5 + depth}) for depth in (0, 64)]
+    speed, energy = charts_of([*rows, row(n_depth=128)])
+    assert (speed.title, energy.title) == ("Decode speed over depth", "Decode energy over depth")
+    assert energy.y_label.startswith("joules per token")
+    assert [(point.x, point.mean, point.stddev) for point in energy.series[0].points] == [(0, 1.5, 0), (64, 65.5, 0)]
+    of_one = [row(n_depth=depth, **{**ENERGY, "energy_of": ("CUDA0",)}) for depth in (0, 64)]
+    assert [series.label for series in charts_of([*rows, *of_one])[1].series] == [
+        "embedded, tg128, of package-0, CUDA0",
+        "embedded, tg128, of CUDA0",
+    ]
+    served = [row(engine="server", n_streams=n, **ENERGY) for n in (1, 2)]
+    assert [item.title for item in charts_of(served)] == ["Speed over streams", "Energy over streams"]
 
 
 def test_a_single_place_is_drawn_only_where_nothing_else_is() -> None:
@@ -167,6 +188,83 @@ def test_no_chart_is_no_svg() -> None:
 def test_words_hold_every_number() -> None:
     text = in_words([chart(Point(x=0, mean=12.345, stddev=0.5), Point(x=64, mean=7, stddev=0))])
     assert text == "Decode speed: embedded: 12.35 ± 0.50 at 0, 7.00 ± 0.00 at 64 (x: tokens, y: tokens per second)."
+
+
+# PNG
+
+
+def drawn(*charts: Chart) -> Image.Image:
+    return Image.open(io.BytesIO(to_png(charts, title="bench"))).convert("RGB")
+
+
+def near(image: Image.Image, x: float, y: float) -> tuple[int, ...]:
+    found = image.getpixel((round(x * SCALE), round(y * SCALE)))
+    assert isinstance(found, tuple)
+    return found
+
+
+def n_colours(image: Image.Image, left: float, top: float, right: float, bottom: float) -> int:
+    part = image.crop((round(left * SCALE), round(top * SCALE), round(right * SCALE), round(bottom * SCALE)))
+    return len(part.getcolors(part.width * part.height) or ())
+
+
+def rgb(colour: str) -> tuple[int, ...]:
+    return tuple(bytes.fromhex(colour[1:]))
+
+
+def test_a_png_has_the_marks_where_the_svg_has_them() -> None:
+    charts = charts_of([*DEPTHS, *STREAMS])
+    image = drawn(*charts)
+    starts, height = tops(charts)
+    assert image.size == (720 * SCALE, math.ceil(height * SCALE))
+    for one, top in zip(charts, starts, strict=True):
+        scale = Scale(one)
+        for i, series in enumerate(one.series):
+            for point in series.points[1:]:
+                assert near(image, scale.x(point.x), top + scale.y(point.mean)) == rgb(COLOURS[i])
+        for entry in legend(one):
+            assert near(image, (entry.x + entry.line_end) / 2, top + entry.y) == rgb(COLOURS[entry.series])
+            letters = n_colours(image, entry.text_x, top + entry.y - 8, 700, top + entry.y + 6)
+            assert letters > 10, "letters, with soft edges"
+
+
+def test_a_png_has_titles_and_both_axes() -> None:
+    one = charts_of(DEPTHS)[0]
+    image = drawn(one)
+    bottom = Scale(one).y(0)
+    places = {
+        "title": (LEFT, 18 - HEAD_SIZE, 250, 20),
+        "y label": (LEFT, 25, 250, 38),
+        "y number": (30, bottom - 6, LEFT - 6, bottom + 6),
+        "x number": (85, bottom + 8, 105, bottom + 21),
+        "x label": (300, bottom + 26, 460, bottom + 42),
+    }
+    for name, box in places.items():
+        assert n_colours(image, *box) > 5, name
+
+
+def test_a_png_is_described_in_words() -> None:
+    told = Image.open(io.BytesIO(to_png([chart(Point(x=0, mean=12.345, stddev=0.5), label="né\x1b")], title="t")))
+    assert told.info["Title"] == "t"
+    assert told.info["Description"].startswith("Decode speed: né : 12.35 ± 0.50 at 0")
+    with pytest.raises(ValueError, match="no chart"):
+        to_png([], title="t")
+
+
+@pytest.mark.parametrize("pattern", [(7.0, 4.0), (2.0, 3.0), (9.0, 3.0, 2.0, 3.0)])
+def test_dashes_cover_their_share_of_a_line(pattern: tuple[float, ...]) -> None:
+    places = [(0.0, 0.0), (300.0, 0.0), (300.0, 400.0), (0.0, 400.0)]
+    length = sum(math.dist(a, b) for piece in dashes(places, pattern) for a, b in pairwise(piece))
+    assert length == pytest.approx(1000 * sum(pattern[::2]) / sum(pattern), abs=max(pattern))
+    assert list(dashes(places, ())) == [places]
+
+
+def test_a_label_that_no_row_holds_is_cut() -> None:
+    one = chart(Point(x=0, mean=1, stddev=0), label="m" * 500)
+    (entry,) = legend(one)
+    assert entry.label.endswith("...")
+    assert entry.text_x + 8 * len(entry.label) <= 720
+    assert f">{entry.label}</text>" in to_svg([one], title="t")
 
 
 # Terminal

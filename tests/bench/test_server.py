@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,11 @@ def test_one_stream_and_two_on_the_real_server() -> None:
     cases = [Case(engine="server", test=test, n_streams=n) for n in (1, 2)]
     with open_server(demo_model_path(), server_params(load_params(), cases)) as session:
         for case in cases:
+            before = time.perf_counter_ns()
             sample = session.measure(case)
+            assert sample.start_ns is not None
+            assert before < sample.start_ns < sample.start_ns + sample.ns <= time.perf_counter_ns()
+            assert sample.pid == session._process.pid
             assert len(sample.ttft_ms) == case.n_streams
             assert len(sample.itl_ms) == case.n_streams * (test.n_gen - 1)
             assert max(sample.ttft_ms) * 1e6 <= sample.ns

@@ -15,7 +15,7 @@ from launcher.bench.rows import rows_of_text
 from launcher.bench.share import share_html, share_json
 from launcher.bench.types import BenchRecord, Latency, PeakMemory
 from launcher.records import from_jsonable, to_jsonable
-from tests.bench.samples import record
+from tests.bench.samples import ENERGY, record
 
 USER, HOST, PERSON = "alicesmith", "vault-box", "Alice Q. Smith"
 NAMES = (USER, HOST, PERSON, "bob")
@@ -73,7 +73,8 @@ def planted(secret: str) -> BenchRecord:
         "candidates": [{"name": secret}],
     }
     memory = (PeakMemory(device=secret, peak_bytes=1, planned_bytes=2),)
-    return dataclasses.replace(base, **texts, plan=plan, memory=memory, predicted_basis=secret)
+    energy: dict[str, Any] = {"energy_j": 3.0, "j_per_token": 1.5, "energy_of": (secret, "CUDA0")}
+    return dataclasses.replace(base, **texts, **energy, plan=plan, memory=memory, predicted_basis=secret)
 
 
 @pytest.mark.parametrize("secret", SECRETS.values(), ids=list(SECRETS))
@@ -104,6 +105,9 @@ def test_what_a_bench_is_about_stays_as_it_is() -> None:
         build_commit="0c1e570aa0c1e570aa0c1e570aa0c1e570aa0c1e",
         predicted_ts=12.5,
         predicted_basis="RAM 41.2 GB/s, measured here on 2026-11-22",
+        energy_j=9.5,
+        j_per_token=1.25,
+        energy_of=("package-0", "package-1-die-0", "dram-0", "CUDA0", "ROCm1"),
     )
     (shared,) = without_private([item], NAMES)
     own = to_jsonable(item)
@@ -175,3 +179,10 @@ def test_a_page_marks_noise_and_names_the_prediction() -> None:
     assert "99.50" in html
     assert "100.00 ± 39.53" in html
     assert '<td class="n">~</td>' not in share_html([record()], NAMES)
+
+
+def test_a_page_tells_energy_and_what_it_is_of() -> None:
+    html = share_html([record(**ENERGY), record(n_gen=7)], NAMES)
+    assert '<td class="n">1.5</td>' in html
+    assert "energy of package-0, CUDA0, idle power included" in html
+    assert "energy of" not in share_html([record()], NAMES)

@@ -113,6 +113,17 @@ def test_one_meter_without_an_answer_leaves_no_sum() -> None:
         assert session.measure(CASE).energy_j is None
 
 
+def test_a_meter_that_stands_still_is_none() -> None:
+    machine = Machine()
+    watch = machine.watch()
+    stuck = Meter(name="dram-0", kind="joules", read=lambda: 7.0)
+    watch._gauges = replace(watch._gauges, meters=(*watch._gauges.meters, stuck))
+    with watch.watched(Engine(machine).open)() as session:
+        sample = session.measure(CASE)
+    assert sample.energy_j == pytest.approx(800)
+    assert sample.energy_of == ("package-0",)
+
+
 def test_a_process_that_is_told_apart_is_what_counts() -> None:
     machine = Machine(held={7: 640, 8: 9999})
     assert measured(machine, Engine(machine)).device_memory == {"CUDA0": HeldMemory(n_bytes=640, whole_device=False)}

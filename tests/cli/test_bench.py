@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from launcher.bench.energy import Meter
 from launcher.bench.run import Failure, Outcome
 from launcher.bench.session import Case, Sample
 from launcher.bench.types import LLAMA_BENCH_FIELDS, BenchRecord, BenchTest
-from launcher.cli.bench_session import tell_outcome
+from launcher.bench.watch import Gauges
+from launcher.cli.bench_session import Ask, run_bench, tell_outcome
 from launcher.errors import EngineError
+from launcher.hardware.types import Device
 from launcher.records import from_jsonable
 from tests.cli.sandbox import Sandbox
 from tests.engines.demo import load_params
@@ -108,6 +114,36 @@ def test_a_history_that_cannot_be_written_costs_the_history_alone(sandbox: Sandb
     assert done.code == 0, done
     assert len(done.out.splitlines()) == 2
     assert "cannot be written" in done.err
+
+
+def test_energy_from_the_meter_to_the_history(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A meter of even 10 W, while the real engine runs."""
+    for kind in ("CONFIG", "DATA", "STATE", "CACHE"):
+        monkeypatch.setenv(f"GPT_OSS_{kind}_DIR", str(tmp_path))
+    asked: list[Sequence[Device]] = []
+
+    @contextmanager
+    def gauges(devices: Sequence[Device]) -> Iterator[Gauges]:
+        asked.append(devices)
+        meter = Meter(name="package-0", kind="joules", read=lambda: time.perf_counter() * 10)
+        yield Gauges(meters=(meter,), refused=True)
+
+    n_gen = 1500
+    given: dict[str, Any] = {"n_prompt": "0", "n_gen": str(n_gen), "n_depth": "0", "streams": "1", "engines": "embedded"}
+    ask = Ask(**given, repetitions=1, output=None, demo=True, refresh=False)
+    assert run_bench({"ctx_size": 2048, "threads": 1}, ask, gauges=gauges) == 0
+    record = from_jsonable(BenchRecord, json.loads((tmp_path / "bench.jsonl").read_text()))
+    (ns,) = record.samples_ns
+    assert ns > 0.5e9, "else the test needs more tokens"
+    assert record.energy_of == ("package-0",)
+    assert record.energy_j == pytest.approx(ns / 1e8, rel=0.02)
+    assert record.j_per_token == pytest.approx(ns / 1e8 / n_gen, rel=0.02)
+    told = capsys.readouterr()
+    assert "J/tok" in told.out
+    assert told.err.count("sudo chmod a+r /sys/class/powercap/intel-rapl:*/energy_uj") == 1
+    assert asked == [[]], "no device is used on a CPU"
 
 
 PLAN: Any = SimpleNamespace(load_params=load_params(n_ubatch=32))

@@ -12,6 +12,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from launcher.bench.compare import compare
@@ -27,7 +28,7 @@ from launcher.cli.columns import Cell, Column, table
 from launcher.cli.private_names import private_names
 from launcher.errors import DamagedFileError, LauncherError, UsageError
 from launcher.records import to_jsonable
-from tests.bench.samples import LLAMA_BENCH_FILE, STEADY, record, row, scaled
+from tests.bench.samples import ENERGY, LLAMA_BENCH_FILE, STEADY, record, row, scaled
 from tests.cli.sandbox import Sandbox, assert_runnable
 
 WIDTHS = (40, 80, 200)
@@ -306,6 +307,30 @@ def test_a_plot_is_drawn_or_written(bench: Callable[..., Result], tmp_path: Path
     ET.fromstring(text)
     for label in ("last embedded, tg128", "last~1 embedded, tg128", "last~1 llama-bench, tg128"):
         assert f">{label}</text>" in text
+
+
+def test_a_plot_as_png(bench: Callable[..., Result], tmp_path: Path) -> None:
+    path = tmp_path / "x.PNG"
+    assert done(bench("plot", "last", "last~1", "-o", path)) == ""
+    with Image.open(path) as image:
+        assert (image.format, image.width) == ("PNG", 1440)
+        assert "last~1 llama-bench, tg128" in image.info["Description"]
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_energy_is_compared_listed_and_drawn(bench: Callable[..., Result], state: Path) -> None:
+    assert "J/tok" not in done(bench("compare", "last~1", "last")) + done(bench("history"))
+    for name, joules in (("ccc", 1.5), ("ddd", 1.2)):
+        fields = {**ENERGY, "j_per_token": joules, "run_id": name, "test_time": f"2026-11-2{joules * 2:.0f}T10:00:00Z"}
+        for depth in (0, 64):
+            save_record(state, record(**fields, n_depth=depth))
+    out = done(bench("compare", "ccc", "ddd"))
+    assert re.search(r"^tg128 +100.0 +100.0 .* same +1.50 +1.20$", out, re.MULTILINE)
+    assert "J/tok: energy of package-0, CUDA0, idle power included" in out
+    assert json.loads(done(bench("compare", "ccc", "ddd", "--json")))["rows"][0]["b_j_per_token"] == 1.2
+    assert re.search(r"^ccc .* tg128 100.0 +1.50$", done(bench("history")), re.MULTILINE)
+    assert json.loads(done(bench("history", "--json")))["runs"][0]["tests"][0]["energy_of"] == ["package-0", "CUDA0"]
+    assert "Decode energy over depth\njoules per token, idle power included\n" in done(bench("plot", "ccc"))
 
 
 def test_a_bench_draws_what_it_measured(sandbox: Sandbox) -> None:

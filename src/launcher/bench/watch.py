@@ -115,16 +115,21 @@ class _Recording:
             for pid, n_bytes in gauge.by_process().items():
                 held[pid] = max(n_bytes, held.get(pid, 0))
 
-    def energy_j(self, sample: Sample) -> float | None:
-        """Of all meters together, or None: a part of them would be no less than wrong."""
-        if sample.start_ns is None or sample.ns < SHORTEST_S * 1e9 or not self._gauges.meters:
-            return None
+    def energy(self, sample: Sample) -> dict[str, float]:
+        """Joules by meter, or nothing: where one did not answer, the others would pass for the whole.
+
+        A counter that stands still is none: some machines have one for RAM they cannot measure, or for a virtual CPU.
+        """
+        if sample.start_ns is None or sample.ns < SHORTEST_S * 1e9:
+            return {}
         end_ns = sample.start_ns + sample.ns
-        found = [
-            joules_between(meter, self._readings[meter.name], sample.start_ns, end_ns) for meter in self._gauges.meters
-        ]
-        known = [joules for joules in found if joules is not None]
-        return sum(known) if len(known) == len(found) else None
+        found = {}
+        for meter in self._gauges.meters:
+            joules = joules_between(meter, self._readings[meter.name], sample.start_ns, end_ns)
+            if joules is None:
+                return {}
+            found[meter.name] = joules
+        return {name: joules for name, joules in found.items() if joules > 0}
 
     def device_memory(self, sample: Sample, before: Mapping[str, int]) -> dict[str, HeldMemory]:
         """Of each device what the engine's process held, else by how much more than `before` was in use."""
@@ -172,11 +177,11 @@ class Watch:
         with self._again(recording.read):
             sample = session.measure(case)
         recording.read()
-        energy = recording.energy_j(sample)
+        energy = recording.energy(sample)
         return replace(
             sample,
-            energy_j=energy,
-            energy_of=() if energy is None else tuple(meter.name for meter in self._gauges.meters),
+            energy_j=sum(energy.values()) if energy else None,
+            energy_of=tuple(energy),
             device_memory=recording.device_memory(sample, self._before(turn)),
         )
 

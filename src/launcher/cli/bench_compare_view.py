@@ -90,7 +90,7 @@ def _table(rows: Sequence[Compared]) -> tuple[list[Column], list[list[Cell]]]:
         Column(name="B/A", right=True),
         Column(name="interval", right=True, drop=2),
         Column(name="verdict"),
-        *([Column(name=f"{side} J/tok", right=True, drop=1) for side in "AB"] if several[2] else []),
+        *([Column(name=f"{side} J/tok", right=True, drop=6) for side in "AB"] if several[2] else []),
     ]
     return columns, [_cells(row, several) for row in rows]
 

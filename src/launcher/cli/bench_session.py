@@ -5,7 +5,8 @@ from __future__ import annotations
 import secrets
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from launcher.bench.run import Outcome, run
 from launcher.bench.server import open_server
 from launcher.bench.session import Case, OpenSession
 from launcher.bench.types import BenchRecord, EngineName
-from launcher.bench.watch import Watch, open_gauges
+from launcher.bench.watch import Gauges, Watch, open_gauges
 from launcher.cli.bench_progress import showing_progress
 from launcher.cli.chat_engine import demo_settings, plan_name
 from launcher.cli.context import load_settings, plan_argv, prepare_plan
@@ -37,7 +38,7 @@ from launcher.records import to_jsonable
 
 if TYPE_CHECKING:
     from launcher.flow import Prepared
-    from launcher.hardware.types import Hardware
+    from launcher.hardware.types import Device
     from launcher.planner.types import Plan
 
 
@@ -58,7 +59,11 @@ class Ask:
     """Charts below the table."""
 
 
-def run_bench(flags: Mapping[str, Any], ask: Ask) -> int:
+OpenGauges = Callable[[Sequence["Device"]], AbstractContextManager[Gauges]]
+"""What the machine tells of energy and of the memory of the devices that are used."""
+
+
+def run_bench(flags: Mapping[str, Any], ask: Ask, *, gauges: OpenGauges = open_gauges) -> int:
     """Plan, measure, keep and print. Gives the exit code: 130 where Ctrl-C cut it short, 6 where an engine failed.
 
     Raises:
@@ -89,7 +94,9 @@ def run_bench(flags: Mapping[str, Any], ask: Ask) -> int:
 
         say(headline(plan))
     path = fetch_model(plan.file, settings).first
-    outcome = _measure(cases, plan, path, ask.repetitions, prepared.hardware)
+    used = [device for device in prepared.hardware.devices if device.name in plan.load_params.devices]
+    with gauges(used) as found:
+        outcome = _measure(cases, plan, path, ask.repetitions, found)
     records = records_of(outcome, _header(prepared, path))
     _keep(records)
     _print(records, form)
@@ -105,21 +112,19 @@ def _format(name: str | None) -> Format | None:
     return found
 
 
-def _measure(cases: Sequence[Case], plan: Plan, path: Path, repetitions: int, hardware: Hardware) -> Outcome:
+def _measure(cases: Sequence[Case], plan: Plan, path: Path, repetitions: int, gauges: Gauges) -> Outcome:
     engines = openers(cases, plan, path)
-    used = [device for device in hardware.devices if device.name in plan.load_params.devices]
-    with open_gauges(used) as gauges:
-        if gauges.refused:
-            say(f"energy of the CPU: only root may read it; until the next start everybody may after: {ALLOW}")
-        watch = Watch(gauges)
-        with showing_progress() as tell:
-            return run(
-                cases,
-                {name: watch.watched(opener) for name, opener in engines.items()},
-                repetitions=repetitions,
-                together=fit_together(plan.memory, len(engines)),
-                tell=tell,
-            )
+    watch = Watch(gauges)
+    if gauges.refused:
+        say(f"energy of the CPU: only root may read it; until the next start everybody may after: {ALLOW}")
+    with showing_progress() as tell:
+        return run(
+            cases,
+            {name: watch.watched(opener) for name, opener in engines.items()},
+            repetitions=repetitions,
+            together=fit_together(plan.memory, len(engines)),
+            tell=tell,
+        )
 
 
 def openers(cases: Sequence[Case], plan: Plan, path: Path) -> dict[EngineName, OpenSession]:

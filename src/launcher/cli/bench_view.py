@@ -154,9 +154,9 @@ def _memory(records: Sequence[BenchRecord]) -> list[str]:
             if known:
                 peak = format_bytes(max(row.peak_bytes or 0 for row in known))
                 planned = format_bytes(known[0].planned_bytes)
-                whole = ", by what all processes took" if any(row.whole_device for row in known) else ""
+                more = " more than before it came" if any(row.whole_device for row in known) else ""
                 name = "RAM" if device == HOST else device
-                lines.append(f"peak {name}, {engine}: {peak}, planned {planned} with the whole context{whole}")
+                lines.append(f"peak {name}, {engine}: {peak}{more}, planned {planned} with the whole context")
     return lines
 
 
@@ -166,5 +166,5 @@ def _energy(records: Sequence[BenchRecord]) -> list[str]:
     if not known:
         return []
     of = "; ".join(dict.fromkeys(", ".join(record.energy_of) for record in known))
-    few = f"; a test has one where its samples take {SHORTEST_S:g} s and more" if len(known) < len(records) else ""
+    few = f"; none of tests whose samples take less than {SHORTEST_S:g} s" if len(known) < len(records) else ""
     return [f"energy of {of} while the clock ran, idle power included{few}"]
