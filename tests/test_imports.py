@@ -40,7 +40,17 @@ PURE = (
     *("tools.python_code", "tools.isolation", "tools.seatbelt", "tools.jail.job", "tools.jail.syscalls"),
     *("clients.types", "clients.known", "clients.configs", "clients.merge", "clients.snippets", "clients.launches"),
     "clients.yaml_comments",
-    *("bench.types", "bench.session", "bench.cases", "bench.formats", "bench.stats", "bench.rows", "bench.compare"),
+    *(
+        "bench.types",
+        "bench.session",
+        "bench.probe",
+        "bench.cases",
+        "bench.formats",
+        "bench.stats",
+        "bench.rows",
+        "bench.compare",
+    ),
+    *(f"tune.{name}" for name in ("types", "changes", "race", "sizes", "space", "budget")),
     *("server.types", "server.command", "server.metrics", "server.service"),
 )
 IMPURE = frozenset(
@@ -82,6 +92,7 @@ MAY_USE: dict[str, frozenset[str]] = {
     "server": frozenset({"server", "engines", "hardware", "paths", "planner"}),
     "clients": frozenset({"clients", "paths"}),
     "bench": frozenset({"bench", "engines", "hardware", "paths"}),
+    "tune": frozenset({"tune", "bench", "hardware", "paths", "planner"}),
     "flow": frozenset({"catalogue", "hardware", "planner", "store"}),
 }
 """Rooms that a room may import from. `cli` may use all; nobody may use `cli`."""

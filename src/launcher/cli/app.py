@@ -19,6 +19,7 @@ from launcher.cli.serve import serve
 from launcher.cli.service import service_app
 from launcher.cli.stop import stop
 from launcher.cli.top import top
+from launcher.cli.tune import tune
 from launcher.cli.version import print_version
 
 app = typer.Typer(
@@ -58,6 +59,7 @@ app.command()(top)
 app.command()(connect)
 app.command()(launch)
 app.add_typer(bench_app, name="bench")
+app.command()(tune)
 app.add_typer(history_app, name="history")
 app.add_typer(config_app, name="config")
 app.add_typer(service_app, name="service")

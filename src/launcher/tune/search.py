@@ -1,0 +1,178 @@
+"""The search: a race on each axis, then fresh pairs of the plan and of what won, within a budget of time.
+
+What is cheap comes first: settings of the context, with one load of the model. Their winner is confirmed, and adopted,
+before settings are tried for which the model has to be loaded again; so a search that is stopped half way has something
+to show. `race` says what pairs mean, `pairs` runs them, `heats` holds the races.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+from launcher.errors import LauncherError
+from launcher.planner.types import Changes, LoadParams
+from launcher.tune.board import Board, Judge, Verdict, changes_of, is_numeric
+from launcher.tune.changes import given, merged, spelt, with_changes
+from launcher.tune.heats import offer, race, screen
+from launcher.tune.pairs import CrashError, Logs, Measures, Pairs, Step, affordable
+from launcher.tune.race import MIN_PAIRS, is_faster, is_slower, n_more, ratio_of
+from launcher.tune.sizes import decode_share, sizes_for, told_apart
+from launcher.tune.types import Confirmation, Ratio, Space, Speeds, Workload
+
+JUDGED = "rejected by the quality check: "
+
+
+class Search:
+    """One search. `run` goes through it; what it found is in its attributes, after Ctrl-C as well."""
+
+    def __init__(
+        self,
+        plan: LoadParams,
+        space: Space,
+        workload: Workload,
+        budget_s: float,
+        *,
+        meter: Measures,
+        judge: Judge,
+        clock: Callable[[], float],
+        tell: Callable[[Step], None] = lambda _: None,
+    ) -> None:
+        self._plan = plan
+        self._space = space
+        self._workload = workload
+        self._pairs = Pairs(meter, n_streams=workload.n_streams, budget_s=budget_s, clock=clock, tell=tell)
+        self._judge = judge
+        self.board: Board | None = None
+        """None until the plan's own speed is known."""
+        self.speeds = Speeds()
+        self.left_out: tuple[str, ...] = space.left_out
+        self.interrupted = False
+
+    @property
+    def spent_s(self) -> float:
+        """Seconds since it began."""
+        return self._pairs.spent_s
+
+    @property
+    def adopted(self) -> Changes:
+        """What was confirmed."""
+        return self.board.adopted if self.board else Changes()
+
+    def run(self) -> None:
+        """Search until everything was tried or the budget is spent. Ctrl-C ends it early, and is noted.
+
+        Raises:
+            EngineError: the plan itself cannot be run.
+        """
+        try:
+            board = self._learnt()
+            contexts = [axis for axis in self._space.axes if not axis.reloads]
+            for axis in contexts:
+                if not axis.offer:
+                    race(board, axis)
+            self._confirm(board)
+            for axis in contexts:
+                if axis.offer:
+                    offer(board, axis)
+            for axis in self._space.axes:
+                if axis.reloads:
+                    screen(board, axis)
+                    self._confirm(board)
+        except KeyboardInterrupt:
+            self.interrupted = True
+            if self.board is not None:
+                self.board.rename(self.board.won, "unfinished", "stopped before it was confirmed")
+        finally:
+            self._pairs.release()
+
+    def _learnt(self) -> Board:
+        """How fast the plan is; then how large tests may be, and what they can tell."""
+        pairs = self._pairs
+        pairs.learn(self._plan)
+        self.speeds = pairs.speeds
+        pairs.decode_share = decode_share(self._workload, self.speeds)
+        sizes = sizes_for(self._workload, self.speeds, pairs.budget_s, self._plan)
+        self._space = told_apart(self._space, self._plan, sizes)
+        self.left_out = self._space.left_out
+        self.board = Board(plan=self._plan, sizes=sizes, pairs=pairs, judge=self._judge)
+        return self.board
+
+    def _confirm(self, board: Board) -> None:
+        """Fresh pairs of what leads and of what is adopted; then the judge, where numbers change."""
+        while board.won:
+            lead = changes_of(board.won)
+            confirmation = self._paired(board, lead)
+            verdict = self._judged(board, lead) if confirmation.adopted and is_numeric(lead) else None
+            if verdict is not None and not verdict.passes:
+                confirmation = replace(confirmation, adopted=False, why=JUDGED + verdict.text)
+            board.confirmations.append(confirmation)
+            won, board.won = board.won, []
+            if confirmation.adopted:
+                board.adopted = merged(board.adopted, lead)
+            elif verdict is None:
+                board.rename(won, "not confirmed", confirmation.why)
+            else:
+                board.rename([one for one in won if is_numeric(one.option.changes)], "rejected", confirmation.why)
+                # What the judge did not look at has a chance of its own.
+                board.won = [one for one in won if not is_numeric(one.option.changes)]
+
+    def _paired(self, board: Board, lead: Changes) -> Confirmation:
+        base, other = board.base, with_changes(board.base, lead)
+        job = board.job([won.axis for won in board.won])
+        pairs, logs = board.pairs, Logs()
+        reserve = board.judge_s(lead)
+        what = f"confirming {spelt(lead)}"
+        crashed = None
+        try:
+            while True:
+                left = pairs.left_s - reserve - pairs.load_cost_s(base)
+                n = n_more(logs.turn, affordable(left, pairs.pair_s(base, other, job.test)))
+                if n == 0:
+                    break
+                # One by one where that costs nothing: a pair that goes wrong ends it.
+                pairs.compare(base, other, job, n if pairs.needs_load(base, other) else 1, logs=logs, what=what)
+        except CrashError as crash:
+            crashed = crash.error.message
+        adopted, why = (False, crashed) if crashed else verdict_of(logs)
+        return Confirmation(
+            changes=lead,
+            over="what was confirmed before" if given(board.adopted) else "the plan",
+            n_pairs=len(logs.turn),
+            prompt=ratio_of(logs.prompt),
+            decode=ratio_of(logs.decode),
+            turn=ratio_of(logs.turn),
+            adopted=adopted,
+            why=why,
+        )
+
+    def _judged(self, board: Board, lead: Changes) -> Verdict:
+        """The quality guard compares with the plan, not with what was adopted on the way."""
+        if board.pairs.left_s < board.judge_s(lead):
+            return Verdict(passes=False, text="the budget had no room for it")
+        board.pairs.release()  # it loads the model itself
+        board.pairs.say("checking that answers stay the same")
+        try:
+            return self._judge.check(board.plan, with_changes(board.base, lead))
+        except LauncherError as error:
+            return Verdict(passes=False, text=error.message)
+
+
+def verdict_of(logs: Logs) -> tuple[bool, str]:
+    """Whether pairs are enough to adopt a setting, and why or why not. Pure."""
+    if len(logs.turn) < MIN_PAIRS and all(log > 0 for log in logs.turn):
+        return False, f"the budget had no room for {MIN_PAIRS} pairs"
+    if not is_faster(logs.turn):
+        return False, "fresh pairs did not show it"
+    if is_slower(logs.prompt):
+        return False, "prompts became slower"
+    if is_slower(logs.decode):
+        return False, "decoding became slower"
+    return True, "fresh pairs show it"
+
+
+def total_ratio(confirmations: list[Confirmation], which: Callable[[Confirmation], Ratio | None]) -> float:
+    """Speed of all that was adopted over the plan: of two confirmations, one over the other, the product."""
+    found = (which(one) for one in confirmations if one.adopted)
+    return math.prod(ratio.ratio for ratio in found if ratio is not None)
