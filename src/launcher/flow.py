@@ -169,6 +169,7 @@ def _catalogues(request: PlanRequest, world: World, *, offline: bool, refresh: b
             cache_dir=world.cache_dir,
             open_remote=world.remote(offline=offline),
             model_dirs=world.model_dirs,
+            tell=world.tell,
         )
 
     return lambda machine: load(machine.cpu.isa)

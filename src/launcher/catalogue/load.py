@@ -66,6 +66,7 @@ def load_catalogue(
     now: datetime | None = None,
     configs: Path | None = None,
     environ: Mapping[str, str] = os.environ,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Catalogue:
     """Find the files that a request allows, with hyperparameters and weight tables for those that can be planned for.
 
@@ -88,6 +89,7 @@ def load_catalogue(
         now: the time, with zone.
         configs: folder of the shipped catalogue.
         environ: for `HF_ENDPOINT`; listings of one hub are not another's.
+        tell: told of waiting for a hub that does not answer, and of going on without it.
 
     Raises:
         UsageError: an unknown model, repository or quant.
@@ -107,8 +109,9 @@ def load_catalogue(
         refresh=refresh,
         cache_dir=cache_dir,
         endpoint=hub_endpoint(environ),
-        list_repo=list_repo or _store_list_repo(),
+        list_repo=list_repo or _store_list_repo(tell),
         now=now,
+        tell=tell,
     )
     found = sources.named(request) if isinstance(request, FromRepo) else sources.releases(request)
     quant = request.quant if isinstance(request, FromRepo) and request.quant else request_quant
@@ -167,6 +170,7 @@ class _Sources:
     endpoint: str
     list_repo: ListRepo
     now: datetime
+    tell: Callable[[str], None]
     unreachable: NetworkError | None = None
     refused_now: dict[str, str] = field(default_factory=dict)
 
@@ -221,6 +225,7 @@ class _Sources:
                     self.refused_now[repo] = error.message
                 if error.status is None:
                     self.unreachable = error  # not this repository's fault: the others would wait for nothing as well
+                    self.tell(f"{error.message}; going on with what is known and here")
         why = "offline" if failure is None else failure.message
         refused = {repo: why} if failure is not None and failure.status in _REFUSED else {}
         if kept and kept.files:
@@ -303,10 +308,10 @@ def _from_path(request: FromPath, isa: Collection[str], now: datetime) -> Catalo
     )
 
 
-def _store_list_repo() -> ListRepo:
+def _store_list_repo(tell: Callable[[str], None]) -> ListRepo:
     from launcher.store.reach import Reach
 
-    reach = Reach()
+    reach = Reach(tell=tell)
 
     def list_repo(repo: str) -> Listing:
         from launcher.store.listing import list_repo as list_on_hub  # brings in huggingface_hub
