@@ -10,6 +10,7 @@ import queue
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 REACH_TIMEOUT_S = 8.0
 """A resolver's own second try comes after 5 s, and an answer to it must still count; a connection takes under one."""
+QUIET_S = 1.5
+"""After so long a person is told what is being waited for."""
 _PORTS = {"https": 443, "http": 80, "socks5": 1080, "socks5h": 1080}
 
 Address = tuple[str, int]
@@ -33,9 +36,14 @@ class Reach:
     """What could be reached by this command, and what could not: neither is asked for twice."""
 
     def __init__(
-        self, *, timeout_s: float = REACH_TIMEOUT_S, connect: Callable[[Address, float], None] = _connect
+        self,
+        *,
+        timeout_s: float = REACH_TIMEOUT_S,
+        connect: Callable[[Address, float], None] = _connect,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._timeout_s = timeout_s
+        self._tell = tell
         self._connect = connect
         self._found: dict[Address, str | None] = {}
 
@@ -82,10 +90,13 @@ class Reach:
 
         # A daemon: nothing can end a look-up that hangs, and the process must not wait for it.
         threading.Thread(target=attempt, daemon=True).start()
-        try:
-            return answer.get(timeout=self._timeout_s)
-        except queue.Empty:
-            return f"no answer within {self._timeout_s:.0f} s"
+        quiet_s = min(QUIET_S, self._timeout_s)
+        with suppress(queue.Empty):
+            return answer.get(timeout=quiet_s)
+        self._tell(f"waiting for {address[0]}, {self._timeout_s:.0f} s at most; --offline asks nothing of the network")
+        with suppress(queue.Empty):
+            return answer.get(timeout=self._timeout_s - quiet_s)
+        return f"no answer within {self._timeout_s:.0f} s"
 
 
 def first_hop(url: str) -> Address | None:
