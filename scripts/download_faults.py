@@ -38,7 +38,7 @@ def main() -> int:
         outcomes.append(outcome)
         verdict = "ok" if outcome.is_good else "BAD"
         print(
-            f"{len(outcomes):3} {verdict:3} {outcome.seconds:5.1f} s {outcome.starts:2} starts, "
+            f"{len(outcomes):3} {verdict:3} {outcome.seconds:5.1f} s {outcome.starts:2} starts, {outcome.anew} anew, "
             f"twice {outcome.twice_bytes / 1e6:5.2f} MB of {outcome.allowed_bytes / 1e6:5.1f} allowed: "
             f"{' '.join(outcome.kinds)}{''.join(f' ({text})' for text in outcome.errors + outcome.wrong)}",
             flush=True,

@@ -130,6 +130,9 @@ class HubHandler(BaseHTTPRequestHandler):
     def _show_fault(self, faults: Faults) -> None:
         if faults.status is None or self._route not in faults.routes or faults.times == 0:
             return
+        if faults.after_requests > 0:
+            faults.after_requests -= 1
+            return
         if faults.times is not None:
             faults.times -= 1
         headers = {} if faults.retry_after_s is None else {"Retry-After": str(faults.retry_after_s)}
@@ -210,7 +213,7 @@ class HubHandler(BaseHTTPRequestHandler):
                 chunk = chunk[:at] + bytes([chunk[at] ^ 0xFF]) + chunk[at + 1 :]
             if faults.wrong_chunks > 0:
                 faults.wrong_chunks -= 1
-                chunk = bytes([chunk[0] ^ 0xFF]) + chunk[1:]
+                chunk = chunk[:-1] + bytes([chunk[-1] ^ 0xFF])
             if cut_at is not None and position + len(chunk) >= cut_at:
                 self._write(chunk[: cut_at - position])
                 if faults.cut_times is not None:

@@ -23,6 +23,8 @@ class Faults:
     """Answer with this status instead, on `routes`, `times` times (None: always)."""
     routes: frozenset[Route] = frozenset({"info", "tree", "resolve", "cdn"})
     times: int | None = None
+    after_requests: int = 0
+    """Let so many requests on those routes pass first."""
     error_code: str | None = None
     """X-Error-Code of that answer: GatedRepo, RepoNotFound, RevisionNotFound, EntryNotFound."""
     error_message: str | None = None

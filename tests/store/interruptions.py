@@ -33,13 +33,18 @@ CHILD = """
 import sys, time
 from launcher.catalogue.types import FilePart, ModelFile
 from launcher.errors import LauncherError
-from launcher.store.hub import Outside, fetch
+from launcher.store.hub import NullProgress, Outside, fetch
 
 repo, revision, path, size, sha256 = sys.argv[1:]
 part = FilePart(path=path, size_bytes=int(size), sha256=sha256)
 file = ModelFile(model="m", quant="Q", repo=repo, revision=revision, parts=(part,), dense_bpw=None)
+class Told(NullProgress):
+    def phase(self, text):
+        print(text, file=sys.stderr, flush=True)
+
+outside = Outside(sleep=lambda seconds: time.sleep(seconds / 50))
 try:
-    print(fetch(file, outside=Outside(sleep=lambda seconds: time.sleep(seconds / 50))).first, flush=True)
+    print(fetch(file, progress=Told(), outside=outside).first, flush=True)
 except LauncherError as error:
     print(error.message, file=sys.stderr)
     raise SystemExit(error.code)
@@ -55,14 +60,16 @@ class Outcome:
     served_bytes: int = 0
     starts: int = 0
     errors: list[str] = field(default_factory=list)
+    anew: int = 0
+    """How often all of the file was thrown away, having arrived damaged."""
     wrong: list[str] = field(default_factory=list)
     """What must not be: a file under its final name that is not the file, or no file at the end."""
     seconds: float = 0.0
 
     @property
     def twice_bytes(self) -> int:
-        """Fetched more than once, bytes damaged on the wire apart: for those the whole file may have to come again."""
-        return max(0, self.served_bytes - self.size_bytes * (1 + self.kinds.count("corrupt")))
+        """Fetched more than once, files apart that arrived damaged: nobody can tell where."""
+        return max(0, self.served_bytes - self.size_bytes * (1 + self.anew))
 
     @property
     def allowed_bytes(self) -> float:
@@ -114,6 +121,7 @@ class _Drill:
                         due = self.hub.requests.body_bytes("cdn") + step * self.rng.uniform(0.3, 1.0)
                     time.sleep(0.002)
                 out, err = child.communicate()
+            self.outcome.anew += err.count("all of it is fetched again") + err.count("damaged and was deleted")
             if child.returncode == 0:
                 self._check_end(Path(out.strip()))
                 return
