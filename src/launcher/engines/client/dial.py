@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import base64
+import errno
+import os
+import queue
 import selectors
 import socket
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from launcher.engines.client.site import Site
 
@@ -22,6 +26,8 @@ SILENCE_TIMEOUT_S = 600.0
 """Of a server that is connected: a long prompt takes minutes on a CPU, and a person can stop it at any time."""
 _SLICE_S = 0.05
 """How often a connection that is being made looks whether it is still wanted."""
+_UNDER_WAY = frozenset({0, errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", 0)})
+"""What a connection that is not refused at once says: it is there, or will be."""
 _MAX_PROXY_HEAD_BYTES = 16_384
 
 
@@ -145,7 +151,7 @@ def dial(site: Site, proxy: SplitResult | None, interrupt: Interrupt) -> socket.
 
 def _connect(host: str, port: int, interrupt: Interrupt) -> socket.socket:
     failure: OSError | None = None
-    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    for family, kind, protocol, _, address in _look_up(host, port, interrupt):
         sock = socket.socket(family, kind, protocol)
         try:
             sock.settimeout(0)  # the selector waits instead, and looks whether it still should
@@ -164,7 +170,35 @@ def _connect(host: str, port: int, interrupt: Interrupt) -> socket.socket:
     raise failure or OSError(f"no address for {host}")
 
 
+def _look_up(host: str, port: int, interrupt: Interrupt) -> list[Any]:
+    """Addresses of a host, as getaddrinfo gives them. A look-up can't be ended: a thread that nobody waits for has it.
+
+    Raises:
+        OSError: there is no such name, or no answer in time.
+    """
+    found: queue.SimpleQueue[list[Any] | OSError] = queue.SimpleQueue()
+
+    def look() -> None:
+        try:
+            found.put(list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
+        except (OSError, UnicodeError) as error:
+            found.put(error if isinstance(error, OSError) else OSError(str(error)))
+
+    threading.Thread(target=look, daemon=True).start()
+    deadline = time.monotonic() + CONNECT_TIMEOUT_S
+    while time.monotonic() < deadline:
+        interrupt.check()
+        with suppress(queue.Empty):
+            answer = found.get(timeout=_SLICE_S)
+            if isinstance(answer, OSError):
+                raise answer
+            return answer
+    raise TimeoutError(f"nobody told the address of {host}")
+
+
 def _finish_connect(sock: socket.socket, code: int, interrupt: Interrupt) -> None:
+    if code not in _UNDER_WAY:
+        raise OSError(code, os.strerror(code))
     deadline = time.monotonic() + CONNECT_TIMEOUT_S
     with selectors.DefaultSelector() as selector:
         selector.register(sock, selectors.EVENT_WRITE)
@@ -174,8 +208,6 @@ def _finish_connect(sock: socket.socket, code: int, interrupt: Interrupt) -> Non
                 raise TimeoutError("no answer")
     code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if code:
-        import os
-
         raise OSError(code, os.strerror(code))
 
 
