@@ -145,6 +145,14 @@ class Inventory:
         self.models = (*self.models[:index], found, *self.models[index + 1 :])
         return found
 
+    def identified(self, files: Iterable[ModelFile]) -> dict[int, ModelFile]:
+        """Which listed file each model is, by its place in `models`; the first that it matches."""
+        found: dict[int, ModelFile] = {}
+        for file in files:
+            for index in self._matching(file):
+                found.setdefault(index, file)
+        return found
+
     def marked(self, files: Sequence[ModelFile]) -> tuple[ModelFile, ...]:
         """The files, those that are elsewhere on this disk than in the hub's cache with where they are."""
         return tuple(file if file.local_path is not None else self._marked(file) for file in files)

@@ -12,6 +12,7 @@ from launcher.cli.hardware import hardware
 from launcher.cli.history import history_app
 from launcher.cli.launch import launch
 from launcher.cli.logs import logs
+from launcher.cli.models import models_app
 from launcher.cli.plan import plan
 from launcher.cli.ps import ps
 from launcher.cli.pull import pull
@@ -60,6 +61,7 @@ app.command()(connect)
 app.command()(launch)
 app.add_typer(bench_app, name="bench")
 app.command()(tune)
+app.add_typer(models_app, name="models")
 app.add_typer(history_app, name="history")
 app.add_typer(config_app, name="config")
 app.add_typer(service_app, name="service")

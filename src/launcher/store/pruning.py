@@ -1,4 +1,4 @@
-"""What in the hub's cache can go without a loss: what is not finished, what nothing shows, what a newer build replaced."""
+"""What in the hub's cache can go without a loss: what is not finished, what nothing shows, what was replaced."""
 
 from __future__ import annotations
 
