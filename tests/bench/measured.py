@@ -11,7 +11,7 @@ from typing import Any
 from launcher.bench.records import Header
 from launcher.bench.session import Case, Sample
 from launcher.bench.types import BenchTest, EngineName
-from launcher.planner.types import HOST, DeviceMemory, Throughput
+from launcher.planner.types import HOST, DeviceMemory
 from tests.bench.samples import LLAMA_BENCH_FILE
 from tests.builders import cpu_machine
 from tests.engines.demo import load_params
@@ -83,7 +83,8 @@ def header(**fields: Any) -> Header:
         "load_params": load_params(),
         "hardware": cpu_machine(),
         "plan": {"fits": True},
-        "throughput": (Throughput(n_depth=0, pp_ts=1000.0, tg_ts=100.0, basis="measured here"),),
+        "predict": lambda test: 1000.0 if test.n_prompt else 100.0,
+        "basis": "measured here",
         "memory": (memory_row(640),),
     }
     return Header(**{**given, **fields})

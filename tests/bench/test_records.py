@@ -5,38 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
-from launcher.bench.records import HISTORY_FILE, predict, records_of, save_record
+from launcher.bench.records import HISTORY_FILE, records_of, save_record
 from launcher.bench.run import Outcome
 from launcher.bench.session import Case, Sample
 from launcher.bench.types import BenchRecord, BenchTest
-from launcher.planner.types import Throughput
 from launcher.records import from_jsonable
 from tests.bench.measured import header
 from tests.bench.samples import record
 from tests.engines.demo import load_params
-
-
-def rows(*speeds: tuple[int, float | None, float | None]) -> tuple[Throughput, ...]:
-    return tuple(Throughput(n_depth=d, pp_ts=pp, tg_ts=tg, basis="a table") for d, pp, tg in speeds)
-
-
-def test_a_prediction_lies_between_the_depths() -> None:
-    planned = rows((0, 1000.0, 100.0), (4096, 500.0, 50.0))
-    assert predict(planned, BenchTest(n_prompt=512)) == pytest.approx(1000.0)
-    assert predict(planned, BenchTest(n_prompt=512, n_depth=2048)) == pytest.approx(1 / 0.0015)
-    assert predict(planned, BenchTest(n_gen=128)) == pytest.approx(1 / (0.01 + 0.01 * 64 / 4096))
-    assert predict(planned, BenchTest(n_gen=2, n_depth=8191)) == pytest.approx(1 / 0.03), "past the last, its slope"
-    both = predict(planned, BenchTest(n_prompt=100, n_gen=100))
-    assert both == pytest.approx(200 / (100 * 0.001 + 100 * (0.01 + 0.01 * 150 / 4096)))
-
-
-def test_what_is_not_predicted_stays_unknown() -> None:
-    assert predict((), BenchTest(n_gen=1)) is None
-    assert predict(rows((0, None, 10.0)), BenchTest(n_prompt=1)) is None
-    assert predict(rows((0, 10.0, None)), BenchTest(n_prompt=1, n_gen=1)) is None
-    assert predict(rows((0, None, 10.0)), BenchTest(n_gen=99)) == pytest.approx(10.0)
 
 
 def outcome(case: Case, *samples: Sample) -> Outcome:
@@ -57,6 +33,12 @@ def test_a_record_has_the_plan_and_what_the_engine_tells() -> None:
     assert [(row.device, row.peak_bytes, row.planned_bytes) for row in one.memory] == [("CPU", 7, 640)]
     assert one.latency is None
     assert one.plan == {"fits": True}
+
+
+def test_what_is_not_predicted_stays_unknown() -> None:
+    case = Case(engine="embedded", test=BenchTest(n_gen=100))
+    (one,) = records_of(outcome(case, Sample(ns=1)), header(predict=lambda _: None))
+    assert (one.predicted_ts, one.predicted_basis) == (None, None)
 
 
 def test_a_prompt_has_the_threads_of_batches() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from launcher.bench.stats import percentile
 from launcher.bench.types import BenchRecord, BenchResult, BenchTest, Latency, PeakMemory
 from launcher.engines.params import override_patterns
 from launcher.hardware.types import Hardware
-from launcher.planner.types import HOST, DeviceMemory, LoadParams, Throughput
+from launcher.planner.types import HOST, DeviceMemory, LoadParams
 
 HISTORY_FILE = FILE_NAME
 _DEFAULT_POLL = 50  # ggml_threadpool_params_default
@@ -38,8 +38,10 @@ class Header:
     hardware: Hardware
     plan: Mapping[str, Any]
     """As `gpt-oss plan --json` prints it."""
-    throughput: tuple[Throughput, ...]
-    """The plan's predictions, by growing depth."""
+    predict: Callable[[BenchTest], float | None]
+    """The planner's tokens per second for a test of one stream, as it was before the run; None where it has none."""
+    basis: str | None
+    """What the predictions rest on."""
     memory: tuple[DeviceMemory, ...]
 
 
@@ -52,7 +54,7 @@ def _record(case: Case, samples: Sequence[Sample], outcome: Outcome, header: Hea
     test = case.test
     n_tokens = BenchTest(n_prompt=test.n_prompt * case.n_streams, n_gen=test.n_gen * case.n_streams)
     result = BenchResult.of(case.engine, n_tokens, [sample.ns for sample in samples])
-    predicted = predict(header.throughput, test) if case.n_streams == 1 else None
+    predicted = header.predict(test) if case.n_streams == 1 else None
     told: Mapping[str, Any] = {**samples[-1].fields}
     measured = {
         "n_prompt": test.n_prompt,
@@ -71,7 +73,7 @@ def _record(case: Case, samples: Sequence[Sample], outcome: Outcome, header: Hea
         model=header.model,
         plan=header.plan,
         predicted_ts=predicted,
-        predicted_basis=None if predicted is None else header.throughput[0].basis,
+        predicted_basis=None if predicted is None else header.basis,
         memory=tuple(_peak(row, samples) for row in header.memory),
         n_streams=case.n_streams,
         latency=_latency(case, samples),
@@ -162,38 +164,6 @@ def settings_of(header: Header, test: BenchTest) -> dict[str, Any]:
         "fit_target": 0,
         "fit_min_ctx": 0,
     }
-
-
-def predict(throughput: Sequence[Throughput], test: BenchTest) -> float | None:
-    """The planner's tokens per second for a test: the time of a token grows evenly between the depths it names.
-
-    A prompt is taken at the depth it begins at, as `pp_ts` is; a token that is decoded, half way through.
-    """
-    seconds = 0.0
-    if test.n_prompt:
-        each = _token_s([(row.n_depth, row.pp_ts) for row in throughput], test.n_depth)
-        if each is None:
-            return None
-        seconds += test.n_prompt * each
-    if test.n_gen:
-        middle = test.n_depth + test.n_prompt + test.n_gen / 2
-        each = _token_s([(row.n_depth, row.tg_ts) for row in throughput], middle)
-        if each is None:
-            return None
-        seconds += test.n_gen * each
-    return test.n_tokens / seconds if seconds > 0 else None
-
-
-def _token_s(speeds: Sequence[tuple[int, float | None]], depth: float) -> float | None:
-    """Seconds of one token at a depth; past the last known depth along the last slope."""
-    known = [(n_depth, 1 / ts) for n_depth, ts in speeds if ts]
-    if not known:
-        return None
-    if len(known) == 1:
-        return known[0][1]
-    above = next((i for i, (n_depth, _) in enumerate(known) if n_depth >= depth), len(known) - 1)
-    (left, left_s), (right, right_s) = known[max(above, 1) - 1], known[max(above, 1)]
-    return left_s + (right_s - left_s) * (depth - left) / (right - left)
 
 
 def save_record(state_dir: Path, record: BenchRecord) -> None:

@@ -7,12 +7,14 @@ from typing import Annotated
 import typer
 
 from launcher.cli import options
+from launcher.cli.bench_calibration import calibration
 from launcher.cli.bench_compare import compare
+from launcher.cli.bench_group import BoundMayLack
 from launcher.cli.bench_history import history
 from launcher.cli.bench_plot import plot
 from launcher.cli.bench_share import share
 
-bench_app = typer.Typer(invoke_without_command=True)
+bench_app = typer.Typer(cls=BoundMayLack, invoke_without_command=True)
 
 _WHAT = "What to measure"
 
@@ -48,6 +50,17 @@ def bench(
     json: Annotated[bool, typer.Option("--json", help="As -o json.")] = False,
     draw: Annotated[bool, typer.Option("--plot", help="Draw speed over depth and over streams, too.")] = False,
     demo: Annotated[bool, typer.Option("--demo", help="Measure the tiny model of this package.")] = False,
+    predict_check: Annotated[
+        str | None,
+        typer.Option(
+            "--predict-check",
+            metavar="[PCT]",
+            help="Exit with 1 where a prediction is off by more than this, 15 where nothing is said.",
+        ),
+    ] = None,
+    no_calibrate: Annotated[
+        bool, typer.Option("--no-calibrate", help="Let no later plan rest on what is measured.")
+    ] = False,
     quality: Annotated[
         bool,
         typer.Option("--quality", help="Instead of speed: do these settings still predict what a reference does?"),
@@ -118,10 +131,13 @@ def bench(
         demo=demo,
         draw=draw,
         refresh=refresh,
+        calibrate=not no_calibrate,
+        predict_check=predict_check,
     )
     raise typer.Exit(run_bench(ctx.params, ask))
 
 
+bench_app.command()(calibration)
 bench_app.command()(compare)
 bench_app.command()(history)
 bench_app.command()(plot)

@@ -24,9 +24,10 @@ from launcher.bench.server import open_server
 from launcher.bench.session import Case, OpenSession
 from launcher.bench.types import BenchRecord, EngineName
 from launcher.bench.watch import Gauges, Watch, open_gauges
+from launcher.cli.bench_predictions import Predictor, calibrate, check_predictions, parse_bound, predictor_of
 from launcher.cli.bench_progress import showing_progress
 from launcher.cli.chat_engine import demo_settings, plan_name
-from launcher.cli.context import load_settings, plan_argv, prepare_plan
+from launcher.cli.context import load_settings, plan_argv, prepare_plan, world
 from launcher.cli.download import fetch_model
 from launcher.cli.output import say
 from launcher.engines.params import server_argv
@@ -57,6 +58,10 @@ class Ask:
     refresh: bool
     draw: bool = False
     """Charts below the table."""
+    calibrate: bool = True
+    """Whether later plans may rest on what was measured."""
+    predict_check: str | None = None
+    """How far predictions may be off, in per cent; None judges none."""
 
 
 OpenGauges = Callable[[Sequence["Device"]], AbstractContextManager[Gauges]]
@@ -67,9 +72,9 @@ def run_bench(flags: Mapping[str, Any], ask: Ask, *, gauges: OpenGauges = open_g
     """Plan, measure, keep and print. Gives the exit code: 130 where Ctrl-C cut it short, 6 where an engine failed.
 
     Raises:
-        LauncherError: what cannot be measured at all.
+        LauncherError: what cannot be measured at all, or predictions that are past the bound they are held to.
     """
-    form = _format(ask.output)
+    form, bound = _format(ask.output), parse_bound(ask.predict_check)
     if ask.draw and form is not None:
         raise UsageError("--plot draws below the table, and -o prints none", hint="gpt-oss bench plot --help")
     cases = cases_of(
@@ -93,16 +98,27 @@ def run_bench(flags: Mapping[str, Any], ask: Ask, *, gauges: OpenGauges = open_g
         from launcher.cli.plan_view import headline
 
         say(headline(plan))
-    path = fetch_model(plan.file, settings).first
+    # Before the run: what it measures must not judge itself.
+    predictor = predictor_of(prepared, world())
+    local = fetch_model(plan.file, settings)
+    path = local.first
     used = [device for device in prepared.hardware.devices if device.name in plan.load_params.devices]
     with gauges(used) as found:
         outcome = _measure(cases, plan, path, ask.repetitions, found)
-    records = records_of(outcome, _header(prepared, path))
+    records = records_of(outcome, _header(prepared, path, predictor))
     _keep(records)
     _print(records, form)
     if ask.draw and records:
         _draw(records)
-    return tell_outcome(outcome, plan, path)
+    if ask.calibrate:
+        calibrate(records, predictor, prepared, local.paths)
+    code = tell_outcome(outcome, plan, path)
+    if bound is not None:
+        if code == ExitCode.DONE:
+            check_predictions(records, bound)
+        else:
+            say("--predict-check judges nothing: the run is not whole")
+    return code
 
 
 def _format(name: str | None) -> Format | None:
@@ -146,7 +162,7 @@ def openers(cases: Sequence[Case], plan: Plan, path: Path) -> dict[EngineName, O
     return found
 
 
-def _header(prepared: Prepared, path: Path) -> Header:
+def _header(prepared: Prepared, path: Path, predictor: Predictor) -> Header:
     plan = prepared.plan
     return Header(
         run_id=secrets.token_hex(6),
@@ -159,7 +175,8 @@ def _header(prepared: Prepared, path: Path) -> Header:
         load_params=bench_params(plan.load_params),
         hardware=prepared.hardware,
         plan=plan_json(plan, plan_argv(plan)),
-        throughput=plan.throughput,
+        predict=predictor.ts,
+        basis=plan.throughput[0].basis if plan.throughput else None,
         memory=plan.memory,
     )
 
