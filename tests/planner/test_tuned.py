@@ -8,11 +8,23 @@ from typing import Any
 import pytest
 
 from launcher.hardware.types import Hardware
+from launcher.planner.choose import plan as plan_of
 from launcher.planner.report import plan_json
 from launcher.planner.table import memory_table
-from launcher.planner.throughput import predict
+from launcher.planner.throughput import predict, recipe_of, settings_of
 from launcher.planner.tuned import apply_tuned, changed_params, changes_text, contradiction
-from launcher.planner.types import HOST, Changes, LoadParams, Plan, PlanRequest, Purpose, Tuned
+from launcher.planner.types import (
+    HOST,
+    Calibration,
+    Changes,
+    LoadParams,
+    Plan,
+    PlanRequest,
+    Purpose,
+    Residual,
+    SpeedKind,
+    Tuned,
+)
 from tests.builders import cpu_machine, gpu, gpu_machine, host_memory, machine
 from tests.planner.builders import RATES, SPEC_20B, files_of, gpu_params, load_params, make_plan, row, weights_of
 
@@ -83,6 +95,35 @@ def test_what_several_sequences_gained_is_not_claimed_of_one() -> None:
     assert found.throughput[0].pp_ts == pytest.approx(plan.throughput[0].pp_ts * 1.12)
     assert "decoding several sequences 1.06 of" in found.notes[0]
     assert "decoding" not in found.throughput[0].basis
+
+
+def test_runs_with_the_tuned_settings_are_not_counted_twice() -> None:
+    plan = planned(n_ctx=8192)
+    won = tuned(plan, n_ubatch=1024, n_threads=7)
+    params = replace(plan.load_params, n_ubatch=1024, n_threads=7)
+    recipe = recipe_of(SPEC_20B, WEIGHTS)
+
+    def calibrated(*kept: tuple[SpeedKind, str | None]) -> Calibration:
+        left = (Residual(recipe=recipe, settings=how, kind=kind, factor=0.8, n_runs=5) for kind, how in kept)
+        return Calibration(n_runs=5, last_date="2026-11-26", costs=(), residuals=tuple(left))
+
+    def anew(calibration: Calibration) -> tuple[bool, bool, str]:
+        """Which speeds are predicted like those of any plan, and on what they rest."""
+        request, files = PlanRequest(n_ctx=8192), files_of("gpt-oss-20b", "MXFP4")
+        base = plan_of(CPU, files, request, rates=RATES, calibration=calibration)
+        shown = apply_tuned(base, WEIGHTS, won, request, rates=RATES, calibration=calibration).throughput[0]
+        other = predict(CPU, SPEC_20B, WEIGHTS, params, RATES, calibration=calibration)[0]
+        return shown.pp_ts == other.pp_ts, shown.tg_ts == other.tg_ts, shown.basis
+
+    *both, basis = anew(calibrated(("pp", settings_of(params, "pp")), ("tg", settings_of(params, "tg"))))
+    assert both == [True, True]
+    assert "as tuned here" not in basis
+    *prompts, basis = anew(calibrated(("pp", settings_of(params, "pp"))))
+    assert prompts == [True, False]
+    assert basis.endswith("; decoding 1.06 times that, as tuned here on 2026-11-25")
+    *others, basis = anew(calibrated(("pp", None), ("tg", settings_of(plan.load_params, "tg"))))
+    assert others == [False, False], "runs with other settings tell nothing of the gain"
+    assert "prompts 1.12 and decoding 1.06" in basis
 
 
 def test_an_unknown_speed_stays_unknown() -> None:

@@ -1,7 +1,8 @@
 """A plan with the settings that won measured runs here: worked out anew with them, or left as it was. Pure.
 
 What the request pins wins over what was tuned. Speeds are those of the plan without the changes times the measured
-ratios; where the plan is not the one that was measured, they are predicted like those of any other plan.
+ratios; where the plan is not the one that was measured, or runs with these settings have calibrated the prediction,
+they are predicted like those of any other plan.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from launcher.planner.placement import Placement
 from launcher.planner.search import Weighed
 from launcher.planner.table import memory_table
 from launcher.planner.throughput import predict, tier_of
+from launcher.planner.tuned_speeds import calibrated, tuned_speeds
 from launcher.planner.types import (
     HOST,
     AppliedTuned,
@@ -28,7 +30,6 @@ from launcher.planner.types import (
     PlanRequest,
     Purpose,
     Rate,
-    Throughput,
     Tuned,
 )
 from launcher.units import format_bytes
@@ -106,7 +107,7 @@ def _with(
         tier=tier_of(spec, params, streamed_bytes),
         load_params=params,
         memory=memory,
-        throughput=_speeds(plan.throughput, anew, applied),
+        throughput=tuned_speeds(plan.throughput, anew, applied, calibrated(plan, weights, params, calibration)),
         tuned=applied,
     )
 
@@ -228,28 +229,6 @@ def _spelt(value: object) -> str:
     if isinstance(value, tuple):
         return ",".join(f"{share:g}" if isinstance(share, float) else str(share) for share in value) or "none"
     return str(value)
-
-
-def _speeds(
-    planned: tuple[Throughput, ...], anew: tuple[Throughput, ...], applied: AppliedTuned
-) -> tuple[Throughput, ...]:
-    """Speeds of one stream. What several sequences gained together says nothing of one."""
-    pp_ratio, tg_ratio = applied.pp_ratio, applied.tg_ratio if applied.purpose != "serve" else None
-    if pp_ratio is None:
-        return anew
-    if not any_change(applied.changes):
-        return planned
-    said = f"prompts {pp_ratio:.2f}" + ("" if tg_ratio is None else f" and decoding {tg_ratio:.2f}")
-    said = f"{said} times that, as tuned here on {applied.date}"
-    return tuple(
-        Throughput(
-            n_depth=row.n_depth,
-            pp_ts=None if row.pp_ts is None else row.pp_ts * pp_ratio,
-            tg_ts=new.tg_ts if tg_ratio is None else None if row.tg_ts is None else row.tg_ts * tg_ratio,
-            basis=f"{row.basis}; {said}",
-        )
-        for row, new in zip(planned, anew, strict=True)
-    )
 
 
 def _bought(applied: AppliedTuned, doubt: str | None) -> str:
