@@ -15,7 +15,7 @@ from PIL import Image
 
 from launcher.bench.chart import Chart, Point, Series, charts_of, number, ticks, x_ticks
 from launcher.bench.plot import to_svg
-from launcher.bench.plot_layout import COLOURS, HEAD_SIZE, LEFT, Scale, in_words, legend, tops
+from launcher.bench.plot_layout import COLOURS, HEAD_SIZE, LEFT, TOP, Scale, in_words, legend, tops
 from launcher.bench.plot_png import SCALE, dashes, to_png
 from launcher.bench.plot_text import MAX_WIDTH, MIN_WIDTH, Line, to_lines
 from tests.bench.samples import ENERGY, STEADY, row, scaled
@@ -147,6 +147,7 @@ def test_marks_stand_where_the_numbers_are() -> None:
     assert bottom - y0 == pytest.approx(2 * (bottom - y1), abs=0.2)
     labels = {text: float(y) - 4 for y, text in re.findall(r'y="([\d.]+)" text-anchor="end">(\d+)<', svg)}
     assert (labels["100"], labels["0"]) == pytest.approx((y0, bottom))
+    assert labels["100"] == TOP, "the highest tick is the top"
 
 
 def test_error_bars_are_as_long_as_the_deviation() -> None:

@@ -129,6 +129,20 @@ def test_a_process_that_is_told_apart_is_what_counts() -> None:
     assert measured(machine, Engine(machine)).device_memory == {"CUDA0": HeldMemory(n_bytes=640, whole_device=False)}
 
 
+def test_the_most_that_a_process_held_counts() -> None:
+    machine = Machine(held={7: 640})
+    engine = Engine(machine)
+    measure = engine.measure
+
+    def freed_before_the_end(case: Case) -> Sample:
+        sample = measure(case)
+        machine.held[7] = 10
+        return sample
+
+    engine.measure = freed_before_the_end  # type: ignore[method-assign]
+    assert measured(machine, engine).device_memory["CUDA0"].n_bytes == 640
+
+
 def test_otherwise_by_how_much_more_the_device_held() -> None:
     machine = Machine(held={8: 9999})
     assert measured(machine, Engine(machine)).device_memory == {"CUDA0": HeldMemory(n_bytes=750, whole_device=True)}
