@@ -59,7 +59,7 @@ class QualityBounds:
     p99_kld: float
     """Nats, at most: what a mean over all positions hides."""
     top1_agreement: float
-    """At least; the lower end of its interval must hold it."""
+    """At least."""
     ln_ppl_ratio: float
     """At most; what a check of so few positions cannot tell from it passes."""
 

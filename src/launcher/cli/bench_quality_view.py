@@ -45,7 +45,7 @@ def rows_of(report: QualityReport) -> list[tuple[str, str, str, str]]:
         interval = f" ({report.top1_low:.1%} to {report.top1_high:.1%})"
     shift = "" if report.ln_ppl_ratio_error is None else f" ± {report.ln_ppl_ratio_error:.2g}"
     past = dict.fromkeys(report.past, PAST)
-    same = f">= {bounds.top1_agreement:.0%}, all of it"
+    same = f">= {bounds.top1_agreement:.0%}"
     rows = [
         ("KL divergence, mean, nats", _figure(report.mean_kld) + error, f"<= {bounds.mean_kld:g}", "mean_kld"),
         ("  median", _figure(report.median_kld), "", ""),
