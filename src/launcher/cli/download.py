@@ -20,12 +20,26 @@ from launcher.units import format_bytes, format_duration, format_rate, parse_lim
 LICENCE = "Apache-2.0, https://huggingface.co/openai/gpt-oss-20b"
 
 
-def fetch_model(file: ModelFile, settings: Settings) -> LocalModel:
+def fetch_model(file: ModelFile, settings: Settings, *, to_load: bool = True) -> LocalModel:
     """The file on this disk, downloaded if need be, after asking once on a terminal.
+
+    Args:
+        file: what to fetch.
+        settings: the connections, and whether to ask.
+        to_load: whether it is loaded next, and `gpt-oss models` shall tell so.
 
     Raises:
         LauncherError: declined, or whatever `store.fetch` refuses.
     """
+    from launcher.cli.models_in_use import note_loaded
+
+    local = _fetched(file, settings)
+    if to_load:
+        note_loaded(local.first)
+    return local
+
+
+def _fetched(file: ModelFile, settings: Settings) -> LocalModel:
     from launcher.store.local import check_parts
 
     if file.repo is None and file.local_path is not None:

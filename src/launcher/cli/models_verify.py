@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Outcome = Literal["verified", "damaged", "changed", "unreadable", "unknown"]
 """`changed`: written to while it was read. `unknown`: nobody has told a hash to hold it against."""
+_BAD = ("damaged", "unreadable")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,22 +52,34 @@ def verify_models(names: Sequence[str], *, as_json: bool) -> None:
         DamagedFileError: nothing is called so; or a file is damaged (told after all have been read).
     """
     here = look(load_settings({}))
-    rows = dict.fromkeys(row for name in names for row in select(here, name, usable=True))
-    chosen = list(rows) if names else [row for row in here.rows if row.state == "complete"]
-    if not chosen:
-        raise UsageError("no complete GPT OSS model is on this disk", hint="gpt-oss models")
+    chosen = _chosen(here, names)
     verdicts = []
     with _progress(sum(row.size_bytes for row in chosen)) as bar:
         for row in chosen:
             verdict = _verify(here, row, bar)
             verdicts.append(verdict)
-            if not as_json:
+            if not as_json and verdict.outcome not in _BAD:
                 say(_line(verdict))
     if as_json:
         print_json({"models": verdicts})
-    bad = [verdict for verdict in verdicts if verdict.outcome in ("damaged", "unreadable")]
+    bad = [verdict for verdict in verdicts if verdict.outcome in _BAD]
     if bad:
         raise _error(here, bad)
+
+
+def _chosen(here: Here, names: Sequence[str]) -> list[ModelRow]:
+    """Models that are all here; those that were found damaged once are read again."""
+    rows = list(dict.fromkeys(row for name in names for row in select(here, name))) if names else list(here.rows)
+    whole = [row for row in rows if (found := here.of(row)) is not None and found.facts.state == "complete"]
+    if names and not whole:
+        raise DamagedFileError(
+            f"{names[0]} is not complete",
+            hint="gpt-oss models",
+            details=tuple(f"{row.name}: {row.why}" for row in rows),
+        )
+    if not whole:
+        raise UsageError("no complete GPT OSS model is on this disk", hint="gpt-oss models")
+    return whole
 
 
 def _progress(total_bytes: int) -> Progress:
@@ -165,7 +178,9 @@ def _line(verdict: Verdict) -> str:
 
 def _error(here: Here, bad: Sequence[Verdict]) -> DamagedFileError:
     details = [f"{short(verdict.name)} in {verdict.app}: {verdict.why}" for verdict in bad]
-    details += [f"set aside: {short(str(path))}" for verdict in bad for path in verdict.aside]
+    details += [
+        f"set aside as {short(str(path))}; gpt-oss models prune removes it" for verdict in bad for path in verdict.aside
+    ]
     named = next((file.name for verdict in bad for file in here.files if file.name == verdict.name), None)
     count = "a model is" if len(bad) == 1 else f"{len(bad)} models are"
     return DamagedFileError(

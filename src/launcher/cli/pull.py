@@ -31,7 +31,7 @@ def pull(
 
     settings = load_settings(ctx.params)
     chosen = prepare_plan(settings, refresh=refresh).plan.file
-    local = fetch_model(chosen, settings)
+    local = fetch_model(chosen, settings, to_load=False)
     if json:
         print_json({"model": chosen.name, "paths": local.paths})
         return
