@@ -37,7 +37,7 @@ class Window:
 
 
 def shipped_reading() -> Reading:
-    """Prose, code, figures and seven languages, some thousand tokens."""
+    """Prose, code, figures and six languages, some thousand tokens."""
     text = (files("launcher.bench") / "quality_text.txt").read_text(encoding="utf-8")
     parts = (part.rstrip("\n").partition("\n") for part in text.split(_BETWEEN))
     return Reading(passages=tuple(Passage(question=question, answer=answer) for question, _, answer in parts))
