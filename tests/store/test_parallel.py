@@ -17,7 +17,7 @@ from launcher.store.connection import default_client
 from launcher.store.hub import Outside, Pace, fetch, list_repo, open_remote
 from launcher.store.journal import PIECE_BYTES
 from launcher.store.local import find_cached
-from tests.fakes.hub import FakeFile, Hub, loopback_hub
+from tests.fakes.hub import Hub, loopback_hub
 from tests.store.build import (
     PATH,
     REPO,
@@ -92,25 +92,13 @@ def test_the_hub_is_asked_once_for_the_storage_address(cache_dir: Path) -> None:
 
 
 def test_an_address_that_ran_out_is_asked_for_anew(cache_dir: Path) -> None:
-    content = gguf(17 * PIECE_BYTES, seed=4)  # two ranges of one connection
-    with loopback_hub({REPO: {PATH: FakeFile(content)}}) as hub:
+    with loopback_hub({REPO: {PATH: LARGE}}) as hub:
         faults = hub.file(REPO, PATH).faults
-
-        class Expire(Remembered):
-            def phase(self, text: str) -> None:
-                faults.status, faults.times, faults.routes = 403, 1, frozenset({"cdn"})
-                faults.after_requests = 1
-
+        faults.status, faults.times, faults.after_requests, faults.routes = 403, 1, 2, frozenset({"cdn"})
         naps = Naps()
-        local = fetch(
-            model_file(hub),
-            config=config(hub, cache_dir),
-            pace=Pace(n_connections=1),
-            progress=Expire(),
-            outside=naps.outside,
-        )
-        assert local.first.stat().st_size == len(content)
-        assert [seen.status for seen in hub.requests.of("cdn")] == [206, 403, 206]
+        local = fetch(model_file(hub), config=config(hub, cache_dir), pace=Pace(n_connections=2), outside=naps.outside)
+        assert local.first.read_bytes() == LARGE
+        assert sorted(seen.status for seen in hub.requests.of("cdn")) == [206] * len(spans(hub)[1:]) + [403]
         assert naps.asked_s == []
 
 
@@ -291,7 +279,7 @@ def test_a_connection_that_falls_silent_is_opened_anew(cache_dir: Path) -> None:
 
 
 def test_a_second_process_takes_over_when_the_first_is_killed(cache_dir: Path) -> None:
-    content = gguf(6 * MB)
+    content = gguf(3 * MB)
     with loopback_hub({REPO: {PATH: content}}) as hub:
         hub.faults.bytes_per_s = 6 * MB
         file = model_file(hub)

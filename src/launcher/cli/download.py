@@ -112,6 +112,7 @@ class DownloadBar:
     def start(self, total_bytes: int, already_bytes: int, label: str) -> None:
         """Begin the bar."""
         self._total, self._done = total_bytes, already_bytes
+        self._told = already_bytes * 10 // max(total_bytes, 1)
         self._estimate.update(already_bytes, total_bytes)
         self._progress.start()
         self._progress.start_task(self._task)
