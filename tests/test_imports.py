@@ -40,16 +40,8 @@ PURE = (
     *("tools.python_code", "tools.isolation", "tools.seatbelt", "tools.jail.job", "tools.jail.syscalls"),
     *("clients.types", "clients.known", "clients.configs", "clients.merge", "clients.snippets", "clients.launches"),
     "clients.yaml_comments",
-    *(
-        "bench.types",
-        "bench.session",
-        "bench.probe",
-        "bench.cases",
-        "bench.formats",
-        "bench.stats",
-        "bench.rows",
-        "bench.compare",
-    ),
+    *("bench.types", "bench.session", "bench.cases", "bench.formats", "bench.stats", "bench.rows", "bench.compare"),
+    "bench.probe",
     *(f"tune.{name}" for name in ("types", "changes", "race", "sizes", "space", "budget")),
     *("server.types", "server.command", "server.metrics", "server.service"),
 )

@@ -27,8 +27,8 @@ from launcher.tune.measure import Meter
 from launcher.tune.result import About, result_of, tuned_of
 from launcher.tune.search import Search
 from launcher.tune.sizes import sizes_for, told_apart, typical
-from launcher.tune.space import Ground, space, with_kept
-from launcher.tune.types import Space, Speeds, TuneResult, Workload
+from launcher.tune.space import Ground, fits, space, with_kept
+from launcher.tune.types import Space, Speeds, TuneResult
 
 if TYPE_CHECKING:
     from launcher.flow import Prepared
@@ -85,17 +85,16 @@ def run_tune(flags: Mapping[str, Any], ask: Ask) -> int:
             "this plan reads its weights from the disk for every token: its speed is the disk's, whatever is set",
             hint="gpt-oss tune --model auto",
         )
-    workload = typical(purpose, plan.load_params)
-    where = _space(job)
+    ground = _ground(job)
     if ask.dry_run:
-        return _dry_run(job, where, workload, ask)
+        return _dry_run(job, ground, ask)
     if not ask.as_json:
         from launcher.cli.plan_view import headline
 
         say(headline(plan))
     local = fetch_model(plan.file, job.settings)
     refuse_holes(local.paths)
-    return _tune(job, where, workload, local.first, ask)
+    return _tune(job, ground, local.first, ask)
 
 
 def _purpose(ask: Ask) -> Purpose:
@@ -128,30 +127,35 @@ def _job(purpose: Purpose, flags: Mapping[str, Any], ask: Ask) -> _Job:
     )
 
 
-def _space(job: _Job) -> Space:
+def _ground(job: _Job) -> Ground:
     prepared = job.prepared
-    ground = Ground(
+    return Ground(
         hardware=prepared.hardware,
         spec=prepared.plan.spec,
         weights=prepared.weights,
         request=request_of(job.settings),
         params=prepared.plan.load_params,
     )
+
+
+def _space(job: _Job, ground: Ground) -> Space:
     hardware, file = job.where
     kept = load_tuned(hardware, file, purpose=job.purpose, state_dir=job.state)
     return with_kept(space(ground), ground, kept)
 
 
-def _tune(job: _Job, where: Space, workload: Workload, model: Path, ask: Ask) -> int:
+def _tune(job: _Job, ground: Ground, model: Path, ask: Ask) -> int:
     plan = job.prepared.plan
+    workload = typical(job.purpose, plan.load_params)
     with showing_progress() as tell, Meter(model) as meter:
         search = Search(
             plan.load_params,
-            where,
+            _space(job, ground),
             workload,
             job.budget_s,
             meter=meter,
             judge=judge_of(model, job.budget_s),
+            fits=partial(fits, ground),
             clock=time.monotonic,
             tell=tell,
         )
@@ -214,14 +218,18 @@ def _forget(job: _Job, ask: Ask) -> int:
     return ExitCode.DONE
 
 
-def _dry_run(job: _Job, where: Space, workload: Workload, ask: Ask) -> int:
+def _dry_run(job: _Job, ground: Ground, ask: Ask) -> int:
     from launcher.cli.tune_view import print_space, space_json
 
     plan = job.prepared.plan
+    workload = typical(job.purpose, plan.load_params)
     first = plan.throughput[0] if plan.throughput else None
     speeds = Speeds(pp_ts=first.pp_ts, tg_ts=first.tg_ts) if first else Speeds()
     tests = sizes_for(workload, speeds, job.budget_s, plan.load_params)
-    where = told_apart(where, plan.load_params, tests)
-    show = partial(print_json) if ask.as_json else print_space
-    show(space_json(where, workload, tests, job.budget_s))
+    where = told_apart(_space(job, ground), plan.load_params, tests)
+    found = space_json(where, workload, tests, job.budget_s)
+    if ask.as_json:
+        print_json(found)
+    else:
+        print_space(found)
     return ExitCode.DONE

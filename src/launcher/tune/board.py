@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from launcher.planner.types import Changes, LoadParams
 from launcher.tune.changes import given, merged, with_changes
 from launcher.tune.pairs import Job, Logs, Pairs, together
-from launcher.tune.race import FIRST, Noise, Runner, ratio_of
+from launcher.tune.race import MIN_PAIRS, Noise, Runner, ratio_of
+from launcher.tune.space import runs
 from launcher.tune.types import Axis, Confirmation, Option, Outcome, Sizes, Speeds, Touches, Trial
 
 _NUMERIC = ("flash_attn", "type_k", "type_v", "repack", "op_offload")
@@ -61,6 +62,8 @@ class Board:
     sizes: Sizes
     pairs: Pairs
     judge: Judge
+    fits: Callable[[LoadParams], bool]
+    """Whether the plan would still fit with these parameters."""
     noise: dict[Touches, Noise] = field(default_factory=lambda: {"prompt": Noise(), "decode": Noise(), "both": Noise()})
     won: list[Won] = field(default_factory=list)
     trials: list[Trial] = field(default_factory=list)
@@ -94,11 +97,25 @@ class Board:
         test = self.job([*(won.axis for won in self.won), axis]).test
         options = (*(won.option for won in self.won), *axis.options)
         judged = max(self.judge_s(option.changes) for option in options)
-        return FIRST * self.pairs.pair_s(self.base, self.base, test) + judged
+        return MIN_PAIRS * self.pairs.pair_s(self.base, self.base, test) + judged
 
     def judge_s(self, changes: Changes) -> float:
         """What it takes to have these changes judged; 0 where there is nothing to judge."""
         return self.judge.takes_s(self.pairs.speeds, self.pairs.load_s) if is_numeric(changes) else 0.0
+
+    def entrants(self, axis: Axis) -> list[Entrant]:
+        """The options of an axis beside what leads: those that differ from it, that llama.cpp takes, and that fit."""
+        base = with_changes(self.plan, self.lead)
+        found = []
+        for option in axis.options:
+            entrant = Entrant(option=option, params=with_changes(base, option.changes))
+            if entrant.params == base or not runs(entrant.params):
+                continue
+            if self.fits(entrant.params):
+                found.append(entrant)
+            else:
+                self.record(axis, entrant, "unfinished", "would not fit beside what leads")
+        return found
 
     def record(self, axis: Axis, entrant: Entrant, outcome: Outcome, why: str) -> None:
         """Keep what became of an option."""

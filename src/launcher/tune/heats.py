@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from launcher.bench.probe import Timing
 from launcher.planner.types import LoadParams
 from launcher.tune.board import Board, Entrant, Won
 from launcher.tune.changes import spelt, with_changes
-from launcher.tune.pairs import CrashError, Job, affordable
+from launcher.tune.pairs import CrashError, affordable
 from launcher.tune.race import best, settled
-from launcher.tune.space import runs
 from launcher.tune.types import Axis
 
 _ROUNDS = 4
@@ -19,8 +19,7 @@ _SCREENED = 2
 def race(board: Board, axis: Axis) -> None:
     """Find the option that is worth a confirmation, if there is one: every round drops what is surely no faster."""
     base = with_changes(board.plan, board.lead)
-    made = (Entrant(option=option, params=with_changes(base, option.changes)) for option in axis.options)
-    alive = [entrant for entrant in made if entrant.params != base and runs(entrant.params)]
+    alive = board.entrants(axis)
     job = board.job([axis])
     noise, pairs, reserve = board.noise[job.touches], board.pairs, board.reserve_s(axis)
     room = max(0, affordable(pairs.left_s - reserve, pairs.cost_s(job.test)) - 1)
@@ -62,21 +61,31 @@ def _round(board: Board, axis: Axis, base: LoadParams, alive: list[Entrant], n_r
 
 
 def screen(board: Board, axis: Axis) -> None:
-    """Options for which the model is loaded again: each in one block between two of what is adopted."""
+    """Options for which the model is loaded again: each once or twice, after what is adopted.
+
+    Nothing goes back in between, which a load would cost: what leads here is confirmed in blocks anyway.
+    """
     job = board.job([axis])
-    pairs, found = board.pairs, []
-    for option in axis.options:
-        base = board.base
-        entrant = Entrant(option=option, params=with_changes(base, option.changes))
-        if entrant.params == base:
-            continue
-        loads = pairs.load_cost_s(base) + 2 * pairs.load_s
-        if loads + 2 * _SCREENED * pairs.cost_s(job.test) > pairs.left_s:
+    pairs, noise, found = board.pairs, board.noise[job.touches], []
+    bases: list[Timing] = []
+    for entrant in board.entrants(axis):
+        loads = pairs.load_s + (0.0 if bases else pairs.load_cost_s(board.base))
+        if loads + (1 if bases else 2) * _SCREENED * pairs.cost_s(job.test) > pairs.left_s:
             board.record(axis, entrant, "unfinished", "the budget had no room for a load")
             continue
-        if _compared(board, axis, entrant, job):
-            for log in entrant.logs.turn:
-                entrant.runner.add(log, board.noise[job.touches])
+        bases = bases or [
+            pairs.measure(board.base, job.test, f"{axis.name}: the plan", is_base=True) for _ in range(_SCREENED)
+        ]
+        try:
+            for base in bases:
+                timing = pairs.measure(entrant.params, job.test, f"{axis.name}: {entrant.option.label}")
+                pairs.add(entrant.logs, base, timing, job.touches)
+                entrant.runner.add(entrant.logs.turn[-1], noise)
+                if entrant.runner.lost(noise):
+                    break
+        except CrashError as crash:
+            board.record(axis, entrant, "crashed", crash.error.message)
+        else:
             found.append(entrant)
     _crown(board, axis, found)
 
@@ -85,26 +94,18 @@ def offer(board: Board, axis: Axis) -> None:
     """Options that a person is told of and that are never taken."""
     job = board.job([axis])
     pairs = board.pairs
-    for option in axis.options:
-        entrant = Entrant(option=option, params=with_changes(board.base, option.changes))
-        if not runs(entrant.params):
-            continue
+    for entrant in board.entrants(axis):
         cost = pairs.load_cost_s(board.base) + _SCREENED * pairs.pair_s(board.base, entrant.params, job.test)
         if cost > pairs.left_s:
             board.record(axis, entrant, "unfinished", "the budget had no room for it")
-        elif _compared(board, axis, entrant, job):
-            board.record(axis, entrant, "offered", "half the cache, slightly other answers: for you to choose")
-
-
-def _compared(board: Board, axis: Axis, entrant: Entrant, job: Job) -> bool:
-    """Whether its few pairs could be run."""
-    try:
+            continue
         what = f"{axis.name}: {entrant.option.label}"
-        board.pairs.compare(board.base, entrant.params, job, _SCREENED, logs=entrant.logs, what=what)
-    except CrashError as crash:
-        board.record(axis, entrant, "crashed", crash.error.message)
-        return False
-    return True
+        try:
+            pairs.compare(board.base, entrant.params, job, _SCREENED, logs=entrant.logs, what=what)
+        except CrashError as crash:
+            board.record(axis, entrant, "crashed", crash.error.message)
+        else:
+            board.record(axis, entrant, "offered", "half the cache, slightly other answers: for you to choose")
 
 
 def _crown(board: Board, axis: Axis, left: list[Entrant]) -> None:

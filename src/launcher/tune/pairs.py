@@ -173,7 +173,9 @@ class Pairs:
         logs.turn.append(turn_log(1 - self.decode_share, prompt, decode))
 
     def compare(self, base: LoadParams, other: LoadParams, job: Job, n: int, *, logs: Logs, what: str) -> None:
-        """Append `n` pairs: each with another one first, or where each has a load of its own, in blocks A B B A.
+        """Append `n` pairs, each with another one first.
+
+        Where each has a load of its own they are run in blocks, A B B A, beginning with the one that is loaded.
 
         Raises:
             CrashError: of `other`.
@@ -188,8 +190,13 @@ class Pairs:
 
         if not same_load(base, other):
             before = (n + 1) // 2
-            first, second = bases(before), others(n)
-            for one, two in zip(first + bases(n - before), second, strict=True):
+            if self._loaded is not None and same_load(self._loaded, other):
+                early, ones = others(before), bases(n)
+                twos = early + others(n - before)
+            else:
+                early, twos = bases(before), others(n)
+                ones = early + bases(n - before)
+            for one, two in zip(ones, twos, strict=True):
                 self.add(logs, one, two, job.touches)
             return
         for _ in range(n):

@@ -17,14 +17,14 @@ from launcher.tune.types import Ratio
 
 MIN_PAIRS = MIN_SAMPLES
 """Fewer pairs show nothing."""
-PRIOR_SD = 0.02
+PRIOR_SD = 0.015
 """Spread of a ratio of two runs before any was seen: what an idle machine shows in tests of a second or two."""
 PRIOR_N = 2
 """How many differences the prior counts for."""
 DROPPED = 2.0
 """A setting is dropped once it is so many standard errors behind."""
-LEADS = 1.0
-"""And is worth a confirmation once so many ahead."""
+LEADS = 0.75
+"""And is worth a confirmation once so many ahead: a confirmation that fails costs time, and nothing else."""
 WORTH = 0.005
 """Gains under half a per cent are nobody's to notice."""
 FIRST, MOST = 6, 12

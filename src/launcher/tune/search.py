@@ -36,6 +36,7 @@ class Search:
         *,
         meter: Measures,
         judge: Judge,
+        fits: Callable[[LoadParams], bool],
         clock: Callable[[], float],
         tell: Callable[[Step], None] = lambda _: None,
     ) -> None:
@@ -44,6 +45,7 @@ class Search:
         self._workload = workload
         self._pairs = Pairs(meter, n_streams=workload.n_streams, budget_s=budget_s, clock=clock, tell=tell)
         self._judge = judge
+        self._fits = fits
         self.board: Board | None = None
         """None until the plan's own speed is known."""
         self.speeds = Speeds()
@@ -96,7 +98,7 @@ class Search:
         sizes = sizes_for(self._workload, self.speeds, pairs.budget_s, self._plan)
         self._space = told_apart(self._space, self._plan, sizes)
         self.left_out = self._space.left_out
-        self.board = Board(plan=self._plan, sizes=sizes, pairs=pairs, judge=self._judge)
+        self.board = Board(plan=self._plan, sizes=sizes, pairs=pairs, judge=self._judge, fits=self._fits)
         return self.board
 
     def _confirm(self, board: Board) -> None:

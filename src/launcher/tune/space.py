@@ -18,6 +18,7 @@ DEFAULTS = "llama-server's defaults"
 N_BATCH, N_UBATCH = 2048, 512
 """Of llama.cpp (common/common.h, common_params)."""
 _UBATCHES = (64, 128, 256, 512, 1024, 2048, 4096)
+_LOAD_MODES: tuple[LoadMode, ...] = ("mmap", "none")
 _QUANTISED = ("q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 
 
@@ -45,7 +46,7 @@ def space(ground: Ground) -> Space:
             if not runs(with_changes(ground.params, changes)):
                 continue
             label = option.label if axis.name == DEFAULTS else spelt(changes)
-            if not fits(ground, changes):
+            if not fits(ground, with_changes(ground.params, changes)):
                 left_out.append(f"{label} would not fit.")
                 continue
             options.append(Option(label=label, changes=changes))
@@ -57,7 +58,11 @@ def space(ground: Ground) -> Space:
 def with_kept(found: Space, ground: Ground, kept: Tuned | None) -> Space:
     """The space with what won before as the first to be tried, so that it is kept only if it wins again."""
     changes = Changes() if kept is None else beside(ground.params, kept.changes)
-    if not given(changes) or not runs(with_changes(ground.params, changes)) or not fits(ground, changes):
+    if (
+        not given(changes)
+        or not runs(with_changes(ground.params, changes))
+        or not fits(ground, with_changes(ground.params, changes))
+    ):
         return found
     reloads = not same_load(ground.params, with_changes(ground.params, changes))
     axis = Axis(name=KEPT, options=(Option(label=spelt(changes), changes=changes),), touches="both", reloads=reloads)
@@ -69,9 +74,8 @@ def runs(params: LoadParams) -> bool:
     return params.n_ubatch <= params.n_batch and (params.flash_attn or params.type_v not in _QUANTISED)
 
 
-def fits(ground: Ground, changes: Changes) -> bool:
-    """Whether the plan with these changes stays within every device's memory, and the host's."""
-    params = with_changes(ground.params, changes)
+def fits(ground: Ground, params: LoadParams) -> bool:
+    """Whether a plan with these parameters stays within every device's memory, and the host's."""
     return all(row.fits for row in memory_table(ground.hardware, ground.spec, ground.weights, params))
 
 
@@ -160,11 +164,12 @@ def _ubatches(ground: Ground) -> Iterator[Option]:
 
 def _loads(ground: Ground) -> Iterator[Axis]:
     params, pinned = ground.params, ground.request
-    modes: tuple[LoadMode, ...] = ("mmap", "none") if pinned.load_mode is None else (params.load_mode,)
     # Beside a device nothing is repacked.
-    packs = (True, False) if pinned.repack is None and not params.devices else (params.repack,)
-    options = [_option(Changes(load_mode=mode, repack=pack)) for pack in packs for mode in modes]
-    yield Axis(name="load", options=tuple(options), touches="both", reloads=True)
+    if pinned.repack is None and not params.devices:
+        yield Axis(name="repack", options=(_option(Changes(repack=not params.repack)),), touches="both", reloads=True)
+    if pinned.load_mode is None:
+        ways = tuple(_option(Changes(load_mode=mode)) for mode in _LOAD_MODES)
+        yield Axis(name="load_mode", options=ways, touches="both", reloads=True)
     if not params.devices:
         return
     if pinned.n_cpu_moe is None and ground.spec.n_expert:
