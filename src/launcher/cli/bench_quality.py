@@ -45,7 +45,8 @@ def run_quality(flags: Mapping[str, Any], ask: QualityAsk) -> int:
     settings = load_settings(flags)
     if ask.demo:
         settings = demo_settings(settings, flags)
-    prepared = prepare_plan(replace(settings, parallel=None, kv_unified=None), refresh=ask.refresh)
+    wish = replace(settings, parallel=None, kv_unified=None)
+    prepared = prepare_plan(wish, refresh=ask.refresh, purpose="chat")
     path = fetch_model(prepared.plan.file, settings).first
     reference = find_reference(prepared, path, settings, ask.reference)
     with _showing() as tell:
