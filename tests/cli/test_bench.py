@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from launcher.bench.energy import Meter
+from launcher.bench.energy import SHORTEST_S, Meter
 from launcher.bench.run import Failure, Outcome
 from launcher.bench.session import Case, Sample
 from launcher.bench.types import LLAMA_BENCH_FIELDS, BenchRecord, BenchTest
@@ -130,18 +130,26 @@ def test_energy_from_the_meter_to_the_history(
         meter = Meter(name="package-0", kind="joules", read=lambda: time.perf_counter() * 10)
         yield Gauges(meters=(meter,), refused=True)
 
-    n_gen = 1500
-    given: dict[str, Any] = {"n_prompt": "0", "n_gen": str(n_gen), "n_depth": "0", "streams": "1", "engines": "embedded"}
+    n_gen = 1200
+    given: dict[str, Any] = {
+        "n_prompt": "0",
+        "n_gen": str(n_gen),
+        "n_depth": "0",
+        "streams": "1",
+        "engines": "embedded",
+    }
     ask = Ask(**given, repetitions=1, output=None, demo=True, refresh=False)
     assert run_bench({"ctx_size": 2048, "threads": 1}, ask, gauges=gauges) == 0
     record = from_jsonable(BenchRecord, json.loads((tmp_path / "bench.jsonl").read_text()))
     (ns,) = record.samples_ns
-    assert ns > 0.5e9, "else the test needs more tokens"
-    assert record.energy_of == ("package-0",)
-    assert record.energy_j == pytest.approx(ns / 1e8, rel=0.02)
-    assert record.j_per_token == pytest.approx(ns / 1e8 / n_gen, rel=0.02)
     told = capsys.readouterr()
-    assert "J/tok" in told.out
+    if ns < SHORTEST_S * 1e9:  # a machine several times as fast as any that this was written on
+        assert record.energy_j is None
+    else:
+        assert record.energy_of == ("package-0",)
+        assert record.energy_j == pytest.approx(ns / 1e8, rel=0.02)
+        assert record.j_per_token == pytest.approx(ns / 1e8 / n_gen, rel=0.02)
+        assert "J/tok" in told.out
     assert told.err.count("sudo chmod a+r /sys/class/powercap/intel-rapl:*/energy_uj") == 1
     assert asked == [[]], "no device is used on a CPU"
 
