@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from launcher.errors import LauncherError
+from launcher.errors import EngineError, LauncherError
 from launcher.planner.types import Changes, LoadParams
 from launcher.tune.board import Board, Judge, Verdict, changes_of, is_numeric
 from launcher.tune.changes import given, merged, spelt, with_changes
@@ -19,9 +19,7 @@ from launcher.tune.heats import offer, race, screen
 from launcher.tune.pairs import CrashError, Logs, Measures, Pairs, Step, affordable
 from launcher.tune.race import MIN_PAIRS, is_faster, is_slower, n_more, ratio_of
 from launcher.tune.sizes import decode_share, sizes_for, told_apart
-from launcher.tune.types import Confirmation, Ratio, Space, Speeds, Workload
-
-JUDGED = "rejected by the quality check: "
+from launcher.tune.types import Axis, Confirmation, Ratio, Space, Speeds, Workload
 
 
 class Search:
@@ -73,7 +71,7 @@ class Search:
             contexts = [axis for axis in self._space.axes if not axis.reloads]
             for axis in contexts:
                 if not axis.offer:
-                    race(board, axis)
+                    self._raced(board, axis)
             self._confirm(board)
             for axis in contexts:
                 if axis.offer:
@@ -88,6 +86,18 @@ class Search:
                 self.board.rename(self.board.won, "unfinished", "stopped before it was confirmed")
         finally:
             self._pairs.release()
+
+    @staticmethod
+    def _raced(board: Board, axis: Axis) -> None:
+        """A race; where what leads crashes on the way it leads no more, and the race is run again without it."""
+        try:
+            race(board, axis)
+        except EngineError as error:
+            if not board.won:
+                raise
+            board.rename(board.won, "crashed", error.message)
+            board.won = []
+            race(board, axis)
 
     def _learnt(self) -> Board:
         """How fast the plan is; then how large tests may be, and what they can tell."""
@@ -108,7 +118,7 @@ class Search:
             confirmation = self._paired(board, lead)
             verdict = self._judged(board, lead) if confirmation.adopted and is_numeric(lead) else None
             if verdict is not None and not verdict.passes:
-                confirmation = replace(confirmation, adopted=False, why=JUDGED + verdict.text)
+                confirmation = replace(confirmation, adopted=False, why=verdict.text)
             board.confirmations.append(confirmation)
             won, board.won = board.won, []
             if confirmation.adopted:
@@ -152,13 +162,14 @@ class Search:
     def _judged(self, board: Board, lead: Changes) -> Verdict:
         """The quality guard compares with the plan, not with what was adopted on the way."""
         if board.pairs.left_s < board.judge_s(lead):
-            return Verdict(passes=False, text="the budget had no room for it")
+            return Verdict(passes=False, text="the budget had no room for the quality check")
         board.pairs.release()  # it loads the model itself
         board.pairs.say("checking that answers stay the same")
         try:
-            return self._judge.check(board.plan, with_changes(board.base, lead))
+            verdict = self._judge.check(board.plan, with_changes(board.base, lead))
         except LauncherError as error:
-            return Verdict(passes=False, text=error.message)
+            return Verdict(passes=False, text=f"the quality check failed: {error.message}")
+        return verdict if verdict.passes else replace(verdict, text=f"the quality check: {verdict.text}")
 
 
 def verdict_of(logs: Logs) -> tuple[bool, str]:
