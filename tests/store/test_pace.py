@@ -87,6 +87,15 @@ def test_a_steady_line_counts_down_and_is_right() -> None:
     assert lefts[-1] == pytest.approx(50, abs=0.5)
 
 
+def test_a_slow_beginning_is_soon_forgotten() -> None:
+    """Connections open, the hub redirects: the first tenths of a second said hours, which took a minute to go."""
+    clock = Clock()
+    estimate = Estimate(clock)
+    looked(estimate, clock, seconds=1, rate=0.05 * MB, done=0, total=10_000 * MB)
+    lefts = looked(estimate, clock, seconds=12, rate=100 * MB, done=50_000, total=10_000 * MB)
+    assert lefts[-1] == pytest.approx(88, rel=0.25)
+
+
 def test_a_line_that_comes_in_bursts_does_not_make_it_jump() -> None:
     clock = Clock()
     estimate = Estimate(clock)

@@ -47,6 +47,7 @@ class Fetching:
         self._meter = meter
         self._locks = locks
         self._open: list[_Open] = []
+        self._waited_for: set[str] = set()
 
     def fetch_all(self, remotes: list[RemoteFile]) -> list[Path]:
         """Fetch every file that is not here, and say where all of them are. Raises what `fetch` documents."""
@@ -168,7 +169,10 @@ class Fetching:
         here = bytes_so_far(self._run.cache, self._run.blob_name(remote), remote.size_bytes)
         so_far = f", {format_bytes(here)} so far" if here else ""
         self._meter.tell(path, here)
-        self._meter.note(f"another process is downloading {path}{so_far}: waiting for it")
+        if path not in self._waited_for:
+            # Once: where it is from then on is told as progress.
+            self._waited_for.add(path)
+            self._meter.note(f"another process is downloading {path}{so_far}: waiting for it")
         if self._open:
             self._look()
 

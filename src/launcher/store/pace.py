@@ -15,6 +15,8 @@ SLOW_SHARE = 0.05
 _BURST_S = 0.25
 _SETTLE_S = 20.0
 """Rates are averaged over about this long."""
+_FIRST_S = 1.0
+"""Nothing is said before; connections take a moment to get going."""
 _LONGEST_TICK_S = 5.0
 """A longer gap between two looks is this computer asleep or stopped: it says nothing of the line."""
 
@@ -78,6 +80,7 @@ class Estimate:
         self._weight = 0.0
         self._rate = 0.0
         self._left_s: float | None = None
+        self._age_s = 0.0
 
     def update(self, done_bytes: int, total_bytes: int) -> None:
         """Look: so much is here now."""
@@ -93,6 +96,7 @@ class Estimate:
         self._weight = self._weight * keep + (1 - keep)
         self._rate = self._rate * keep + (1 - keep) * (done_bytes - self._done_bytes) / tick_s
         self._looked_s, self._done_bytes = now, done_bytes
+        self._age_s += tick_s
         self._settle(tick_s, total_bytes - done_bytes)
 
     def _settle(self, tick_s: float, missing_bytes: int) -> None:
@@ -102,12 +106,13 @@ class Estimate:
             self._left_s = 0.0 if missing_bytes <= 0 else None
             return
         says_s = missing_bytes / rate
-        if self._left_s is None:
+        if self._left_s is None or self._age_s < 2 * _FIRST_S:
             self._left_s = says_s
             return
         counted_s = max(0.0, self._left_s - tick_s)
-        # Near the end a small error is large beside what is left: follow faster.
-        share = 1 - math.exp(-tick_s / min(_SETTLE_S, max(1.0, says_s / 4)))
+        # At the beginning the rate itself still changes, and near the end a small error is large beside what is left:
+        # follow faster then.
+        share = 1 - math.exp(-tick_s / min(_SETTLE_S, max(1.0, says_s / 4), self._age_s / 4))
         self._left_s = counted_s + (says_s - counted_s) * share
 
     @property
@@ -117,5 +122,5 @@ class Estimate:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds to the end; None before there is a rate, or while nothing comes."""
-        return self._left_s
+        """Seconds to the end; None in the first moment, or while nothing comes."""
+        return None if self._age_s < _FIRST_S else self._left_s
