@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from launcher.bench.session import Case, Sample
 from launcher.errors import EngineError
 from launcher.planner.types import LoadParams
 from launcher.records import from_jsonable, to_jsonable
+from launcher.store.types import without_hub_login
 
 _CHILD = ("-m", "launcher.bench.embedded_child")
 _END_S = 10.0
@@ -92,6 +94,7 @@ def open_embedded(model: Path, params: LoadParams, *, python: str = sys.executab
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
+            env=without_hub_login(os.environ),
             # Ctrl-C on the terminal is the launcher's: it prints what was measured, and ends the child.
             start_new_session=True,
         )

@@ -22,6 +22,7 @@ from launcher.engines.params import bench_argv
 from launcher.engines.programs import engine_program
 from launcher.errors import EngineError
 from launcher.planner.types import LoadParams
+from launcher.store.types import without_hub_login
 
 _LOOK_S = 0.05
 """How often its memory is looked at: reading one line of /proc costs 50 microseconds."""
@@ -144,7 +145,12 @@ def _run(command: tuple[str, ...], err: IO[bytes]) -> _Done:
     try:
         # A session of its own: Ctrl-C on the terminal is the launcher's.
         child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=err, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=err,
+            env=without_hub_login(os.environ),
+            start_new_session=True,
         )
     except OSError as error:
         raise EngineError(f"{command[0]} cannot be started: {error.strerror or error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from launcher.errors import DoesNotFitError, EngineError, LauncherError, UsageEr
 from launcher.paths import folders
 from launcher.planner.types import LoadParams
 from launcher.records import from_jsonable, to_jsonable
+from launcher.store.types import without_hub_login
 
 _CHILD = ("-m", "launcher.bench.quality_child")
 _SHOWN_LINES = 5
@@ -99,6 +101,7 @@ def _ask(order: Mapping[str, Any], tell: Callable[[QualityStep], None], python: 
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
+            env=without_hub_login(os.environ),
             # Ctrl-C on the terminal is the launcher's, which ends the child.
             start_new_session=True,
         )

@@ -29,6 +29,7 @@ from launcher.engines.params import server_argv
 from launcher.engines.programs import find_llama_server
 from launcher.errors import EngineError
 from launcher.planner.types import LoadParams
+from launcher.store.types import without_hub_login
 
 _HOST = "127.0.0.1"
 _READY_S = 900.0
@@ -211,7 +212,7 @@ def open_server(
         port: int = free.getsockname()[1]
     command = [*server_argv(params, model, program=str(found)), "--host", _HOST, "--port", str(port), "--offline"]
     # llama.cpp's own settings would change the plan; as the child of a router it ends where its stdin does.
-    env = {name: value for name, value in environ.items() if not name.startswith("LLAMA_")}
+    env = {name: value for name, value in without_hub_login(environ).items() if not name.startswith("LLAMA_")}
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             command,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from launcher.engines.stand_ins import stand_ins
 from launcher.errors import EngineError
 from launcher.planner.types import LoadParams
 from launcher.records import to_jsonable
+from launcher.store.types import without_hub_login
 
 LOAD_DEADLINE_S = 60.0
 """A vocabulary is parsed in a second; a minute means that it never will."""
@@ -76,6 +78,7 @@ def ask(
                 input="\n".join(lines) + "\n",
                 capture_output=True,
                 text=True,
+                env=without_hub_login(os.environ),
                 timeout=limit,
             )
         except subprocess.TimeoutExpired as error:

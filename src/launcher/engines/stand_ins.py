@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from launcher.engines.programs import engine_program
 from launcher.errors import EngineError
+from launcher.store.types import without_hub_login
 
 READY_S = 20.0
 """A server listens within a second; on a machine at its limit it may take some."""
@@ -43,7 +45,9 @@ def _server() -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
     command = [str(server_program()), "-H", "127.0.0.1", "-p", str(port), "-t", "1"]
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    nothing = subprocess.DEVNULL
+    env = without_hub_login(os.environ)
+    child = subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing, env=env)
     try:
         _wait(child, port)
         yield f"127.0.0.1:{port}"

@@ -14,6 +14,7 @@ from launcher.hardware import apple, linux, nvidia, psutil_probe, sysfs
 from launcher.hardware.engine_devices import EngineReport, find_package, read_engine
 from launcher.hardware.match import Install, idle_devices, merge_seen, rebuild_command, usable_devices
 from launcher.hardware.types import Cpu, EngineBuild, Hardware, HostMemory
+from launcher.store.types import without_hub_login
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +31,13 @@ _WIDE_ISA = ("AVX2", "AVX512", "AVX512_VNNI", "AVX512_BF16", "AMX_INT8", "DOTPRO
 def run_tool(command: Sequence[str]) -> str | None:
     """A tool's stdout, whatever it exits with; None where it is not there or does not answer."""
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TOOL_DEADLINE_S)  # noqa: PLW1510
+        done = subprocess.run(  # noqa: PLW1510
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=TOOL_DEADLINE_S,
+            env=without_hub_login(os.environ),
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.decode(errors="replace")

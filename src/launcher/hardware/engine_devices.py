@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import signal
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
+
+from launcher.store.types import without_hub_login
 
 _PROBE = Path(__file__).with_name("engine_probe.py")
 MARK = "engine-probe: "
@@ -80,7 +83,11 @@ def _run_probe(folder: Path, python: str, deadline_s: float) -> tuple[str, str |
     command = [python, "-I", "-S", str(_PROBE), str(folder), MARK]
     try:
         done = subprocess.run(  # noqa: PLW1510 -- a failed child is reported, not raised
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=deadline_s
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=deadline_s,
+            env=without_hub_login(os.environ),
         )
     except subprocess.TimeoutExpired:
         return "", f"the engine did not list its devices within {deadline_s:.0f} s: a GPU driver may hang"

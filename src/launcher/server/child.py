@@ -22,6 +22,7 @@ from pathlib import Path
 from launcher.errors import EngineError
 from launcher.server import deathsig
 from launcher.server.log import LogFile, is_warning
+from launcher.store.types import without_hub_login
 
 STOP_S = 2.5
 """For a clean end: answers under way are cut, memory is given back. A server that needs longer is stuck."""
@@ -158,8 +159,11 @@ def _guarded(command: Sequence[str]) -> list[str]:
 
 
 def child_env(environ: Mapping[str, str]) -> dict[str, str]:
-    """The child's environment: without llama.cpp's own settings, which would change a plan behind its back."""
-    kept = {name: value for name, value in environ.items() if not name.startswith(_FOREIGN_SETTING)}
+    """The child's environment: without llama.cpp's own settings, which would change a plan behind its back.
+
+    Nor does it need the login of the hub: it is started with --offline.
+    """
+    kept = {name: value for name, value in without_hub_login(environ).items() if not name.startswith(_FOREIGN_SETTING)}
     kept.pop("LLAMA_API_KEY", None)
     return {**kept, "LLAMA_SERVER_ROUTER_PORT": "0"}
 

@@ -17,6 +17,7 @@ from launcher.records import from_jsonable, to_jsonable
 from launcher.server.front import front_of
 from launcher.server.supervise import Job, MemoryRanOutError, Sink, supervise
 from launcher.server.types import ServerRecord
+from launcher.store.types import without_hub_login
 
 
 def start_detached(job: Job, sink: Sink) -> ServerRecord:
@@ -36,6 +37,7 @@ def start_detached(job: Job, sink: Sink) -> ServerRecord:
             stderr=log,  # a traceback that nobody foresaw is found there
             start_new_session=True,
             cwd="/",
+            env=without_hub_login(os.environ),
         )
     assert process.stdin is not None  # noqa: S101  # pipes were asked for
     assert process.stdout is not None  # noqa: S101

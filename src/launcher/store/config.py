@@ -66,14 +66,21 @@ def hub_config(
         stored = get_token()
     else:
         source = env
-        stored = _stored_token(env)
+        stored = stored_token(env)
     endpoint = hub_endpoint(source)
+    _check_no_password(endpoint, "HF_ENDPOINT", hint="env -u HF_ENDPOINT gpt-oss plan")
     if not is_web_address(endpoint):
         raise UsageError(
             f"HF_ENDPOINT is no web address: {endpoint!r} (write it like {DEFAULT_ENDPOINT})",
             hint="env -u HF_ENDPOINT gpt-oss plan",
         )
+    if stored is not None and not (stored.isascii() and stored.isprintable()):
+        # An HTTP client would refuse it as well, with the token in its message.
+        raise UsageError(
+            "the token of HF_TOKEN, or of the stored login, has characters that no token has", hint="hf auth login"
+        )
     for mirror in mirrors:
+        _check_no_password(mirror, "a mirror", hint="gpt-oss config edit")
         if not is_web_address(mirror):
             raise UsageError(
                 f"no web address among the mirrors: {mirror!r} (write it like {DEFAULT_ENDPOINT})",
@@ -93,6 +100,13 @@ def hub_endpoint(env: Mapping[str, str]) -> str:
     return env.get("HF_ENDPOINT", "").rstrip("/") or DEFAULT_ENDPOINT
 
 
+def _check_no_password(address: str, what: str, *, hint: str) -> None:
+    """Addresses are told in messages and kept with listings; a password in one would be told and kept as well."""
+    rest = address.partition("://")[2] or address
+    if "@" in rest.partition("/")[0]:
+        raise UsageError(f"the address of {what} has a user or a password in it: give a token as HF_TOKEN", hint=hint)
+
+
 def is_web_address(text: str) -> bool:
     """Whether a hub can be at this address."""
     return text.startswith(("https://", "http://"))
@@ -107,7 +121,7 @@ def _is_true(text: str | None) -> bool:
     return text is not None and text.upper() in _TRUE
 
 
-def _stored_token(env: Mapping[str, str]) -> str | None:
+def stored_token(env: Mapping[str, str]) -> str | None:
     """HF_TOKEN, else what `hf auth login` wrote."""
     given = env.get("HF_TOKEN") or env.get("HUGGING_FACE_HUB_TOKEN")
     if given is None:

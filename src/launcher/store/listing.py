@@ -32,7 +32,8 @@ def list_repo(
     """List the files of `repo` with sizes and hashes, at the commit that `revision` (None: `main`) stands for now.
 
     One request, and one to each mirror in order where the hub can't be asked now; `reach` remembers between several
-    listings whether there is a way to each. Raises NetworkError where the hub is offline, unreachable or refuses, UsageError for a name that can't be a repository.
+    listings whether there is a way to each. Raises NetworkError where the hub is offline, unreachable or refuses,
+    UsageError for a name that can't be a repository.
     """
     config = config or hub_config()
     config.check_online(f"listing {repo}")

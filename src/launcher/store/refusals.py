@@ -55,6 +55,9 @@ def refusal(status: int, headers: Mapping[str, str], asked: Asked) -> NetworkErr
     hint = asked.retry
     if code == "GatedRepo":
         message, hint = f"{asked.repo} is gated: accept its terms on {url}, signed in", "hf auth login"
+        details = token_ways(asked.endpoint)
+        if status == 403:
+            details = ("The account of the token that was sent has not been let in (yet).", *details)
     elif code == "RevisionNotFound":
         message, hint = f"{asked.repo} has no revision {asked.revision}", "gpt-oss plan"
     elif code == "EntryNotFound" or (status == 404 and asked.path is not None and code != "RepoNotFound"):
@@ -62,11 +65,14 @@ def refusal(status: int, headers: Mapping[str, str], asked: Asked) -> NetworkErr
         hint = "gpt-oss plan"
     elif status == 401 and "Invalid credentials" in lower.get("x-error-message", ""):
         message, hint = "the hub does not accept the token in HF_TOKEN or of the stored login (401)", "hf auth login"
+        details = token_ways(asked.endpoint)
     elif status in {401, 404} or code == "RepoNotFound":
         message = f"the hub knows no repository {asked.repo}, or it is private and needs a login ({status})"
         hint = "hf auth login" if status == 401 else "gpt-oss plan"
+        details = token_ways(asked.endpoint) if status == 401 else ()
     elif status == 403:
         message, hint = f"the hub does not let this login read {asked.repo} (403)", "hf auth login"
+        details = token_ways(asked.endpoint)
     elif status == 429:
         wait_s = retry_after_s(headers)
         when = "later" if wait_s is None else f"in {format_duration(wait_s)}"
@@ -77,6 +83,14 @@ def refusal(status: int, headers: Mapping[str, str], asked: Asked) -> NetworkErr
     else:
         message = f"the hub answered {status} for {asked.path or asked.repo}"
     return NetworkError(message, url=url, status=status, hint=hint, details=details)
+
+
+def token_ways(endpoint: str) -> tuple[str, ...]:
+    """Which token is needed, and where to put it."""
+    return (
+        f"A token that may read it, of an account that was let in: {endpoint}/settings/tokens",
+        "Where it goes: the variable HF_TOKEN, or the file `token` in HF_HOME, which `hf auth login` writes.",
+    )
 
 
 def unreachable(reason: str, asked: Asked) -> NetworkError:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+HUB_LOGIN = frozenset({"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"})
+"""Variables that hold a token of the hub: engines and other programs that the launcher starts have no use for them."""
+
+
+def without_hub_login(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a child that has no business with the hub: anyone who may look at it would read the token."""
+    return {name: value for name, value in environ.items() if name not in HUB_LOGIN}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
