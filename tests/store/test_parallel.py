@@ -306,3 +306,12 @@ def test_the_client_goes_through_the_proxy_of_the_environment(monkeypatch: pytes
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     with default_client() as client, pytest.raises(httpx.ConnectError):
         client.get("https://127.0.0.1:1/")
+
+
+@pytest.mark.parametrize("proxy", ["socks5://me:secret@127.0.0.1:9", "ftp://me:secret@127.0.0.1:9"])
+def test_a_proxy_of_another_kind_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    """httpx wants a package for SOCKS that is not here; it raised ImportError."""
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(NetworkError, match="a proxy that downloads can't use") as raised:
+        default_client()
+    assert "secret" not in str(raised.value)

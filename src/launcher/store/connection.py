@@ -92,12 +92,21 @@ def default_client() -> httpx.Client:
     """The client that downloads use. It follows redirects; httpx drops the token at the first that leaves the host.
 
     A host that can't be reached is told within `REACH_TIMEOUT_S`, name and all addresses together.
+
+    Raises NetworkError where the environment names a proxy of a kind that it can't use.
     """
     import httpx
 
     timeout = httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
     hooks = {"request": [Reach().hook]}
-    return httpx.Client(timeout=timeout, follow_redirects=True, max_redirects=_MAX_REDIRECTS, event_hooks=hooks)
+    try:
+        return httpx.Client(timeout=timeout, follow_redirects=True, max_redirects=_MAX_REDIRECTS, event_hooks=hooks)
+    except (ImportError, ValueError, httpx.InvalidURL):
+        # Without the reason's own text: it holds the address, and that may hold a password.
+        raise NetworkError(
+            "the environment names a proxy that downloads can't use: it has to be an http:// or https:// one",
+            hint="env -u ALL_PROXY -u all_proxy gpt-oss pull",
+        ) from None
 
 
 class Connection:
