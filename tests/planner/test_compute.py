@@ -152,3 +152,20 @@ def test_a_remote_device_stages_nothing() -> None:
     assert staged[0] > remote[0] + 100 * MIB
     assert staged[1] < remote[1]
     assert buffers(replace(params, op_offload=False), "CUDA")[1] == pytest.approx(remote[1], rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("params", "backends", "stated"),
+    [
+        (load_params(n_ctx=4096), (), (585_510_944,)),
+        (load_params(n_ctx=16_384, type_k="q8_0"), (), (2_212_933_664,)),
+        (load_params(n_ctx=16_384, n_ubatch=2048, n_parallel=4, n_outputs_max=4), (), (2_358_296_608,)),
+        (gpu_params(25, 6, n_ctx=4096, devices=("RPC0",)), ("RPC",), (590_231_552, 96_743_456)),
+        (gpu_params(12, 24, n_ctx=4096, devices=("RPC0",)), ("RPC",), (585_250_816, 585_510_944)),
+    ],
+)
+def test_without_flash_attention_it_is_what_llama_cpp_stated(
+    params: LoadParams, backends: tuple[str, ...], stated: tuple[int, ...]
+) -> None:
+    """Regression guard: masks are in f32 then, and V is kept transposed, with an index for each of its numbers."""
+    assert buffers(replace(params, flash_attn=False), *backends, no_alloc=True) == stated

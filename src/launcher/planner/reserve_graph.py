@@ -176,12 +176,14 @@ class GraphBuilder:
         v = self._rotated(v, f"v {kind}") if rotated_v else v
         k_cache = Tensor(size=s.k_row_bytes * cells * s.n_stream, external=True, backend=layer.cache, pinned=True)
         v_cache = Tensor(size=s.v_row_bytes * cells * s.n_stream, external=True, backend=layer.cache, pinned=True)
-        idxs = [self._input(f"{name}_idxs {kind}", 8 * n) for name in ("k", "v")]
+        # Without flash attention V is kept transposed: each of its numbers has an index (llama_kv_cache, v_trans).
+        v_idxs = 8 * n if s.flash_attn else 8 * n * s.n_v
+        idxs = [self._input(f"k_idxs {kind}", 8 * n), self._input(f"v_idxs {kind}", v_idxs)]
         for source, idx, cache in ((k, idxs[0], k_cache), (v, idxs[1], v_cache)):
             store = self._node(cache.size, self._view(source), idx)
             store.view_of, store.backend, store.pinned, store.external = cache, layer.cache, True, True
             store.srcs = (*store.srcs, cache)
-        mask = self._input(f"mask {kind}", 2 * n * cells)
+        mask = self._input(f"mask {kind}", (2 if s.flash_attn else 4) * n * cells)
         queries = self._view(self._view(q))
         keys = self._view(self._view(k_cache))
         values = self._view(self._view(v_cache))
@@ -195,8 +197,7 @@ class GraphBuilder:
             scores = self._node(4 * s.n_head * cells * n, keys, queries)
             soft = self._node(scores.size, scores, mask, self._weight(4 * s.n_head, layer.device), inplace=True)
             soft.skip_weights = True
-            turned = self._node(values.size, self._view(values))
-            kqv = self._node(4 * s.n_attn * n, turned, soft)
+            kqv = self._node(4 * s.n_attn * n, values, soft)
             merged = self._node(4 * s.n_attn * n, self._view(kqv))
         if rotated_v:
             merged = self._rotated(merged, f"v {kind}")
