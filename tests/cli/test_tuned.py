@@ -51,7 +51,7 @@ def test_a_plan_has_it_unless_it_is_left_out(tuned: Sandbox) -> None:
     assert (plan["tuned"]["purpose"], plan["tuned"]["date"]) == ("chat", "2026-11-25")
     assert all(word in " ".join(plan["argv"]) for word in TOLD)
     shown = tuned.run(*words)
-    assert "tok/s, tuned on 2026-11-25\n" in shown.out
+    assert "tok/s, tuned for chat on 2026-11-25\n" in shown.out
     assert "• Tuned for chat on 2026-11-25: n_ubatch 64, flash_attn off, load_mode none, op_offload off;" in shown.out
     plain = answer(tuned.run(*words, "--json", env={"GPT_OSS_TUNED": "false"}))
     assert plain["tuned"] is None
@@ -72,7 +72,7 @@ def test_a_chat_runs_with_it_and_says_so(tuned: Sandbox) -> None:
     words = ("chat", "--model", demo_model_path(), "--temp", "0", "-n", "4", "--no-history", "hi")
     done = tuned.run(*words)
     assert done.code == 0, done
-    assert "tuned on 2026-11-25" in done.err
+    assert "tuned for chat on 2026-11-25" in done.err
 
 
 def test_a_bench_measures_it_and_keeps_it_in_its_record(tuned: Sandbox) -> None:

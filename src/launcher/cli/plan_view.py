@@ -22,7 +22,8 @@ def headline(plan: Plan) -> str:
     """One line: `gpt-oss-20b MXFP4 (11.3 GiB), CPU with 2 threads, context 131072, about 14 tok/s`."""
     size = format_bytes(next((c.size_bytes for c in plan.candidates if c.reason == "chosen"), plan.file.size_bytes))
     speed = f", about {speed_text(plan.tg_ts)} tok/s" if plan.tg_ts else ""
-    tuned = f", tuned on {plan.tuned.date}" if plan.tuned is not None and any_change(plan.tuned.changes) else ""
+    won = plan.tuned if plan.tuned is not None and any_change(plan.tuned.changes) else None
+    tuned = "" if won is None else f", tuned for {won.purpose} on {won.date}"
     return f"{plan.spec.id} {plan.file.quant} ({size}), {where(plan)}, context {plan.load_params.n_ctx}{speed}{tuned}"
 
 
@@ -38,7 +39,11 @@ def where(plan: Plan) -> str:
         return f"on {gpus}, experts of {n_moe} of {plan.spec.n_layer} layers in RAM"
     if plan.tier == "partial":
         return f"{params.n_gpu_layers} of {plan.spec.n_layer + 1} layers on {gpus}"
-    return "streamed from disk" if plan.tier == "streamed" else f"CPU with {params.n_threads} threads"
+    return "streamed from disk" if plan.tier == "streamed" else f"CPU with {_threads(params.n_threads)}"
+
+
+def _threads(n: int) -> str:
+    return f"{n} thread{'' if n == 1 else 's'}"
 
 
 def print_plan(plan: Plan, argv: Sequence[str], *, machine: str | None = None, console: Console | None = None) -> None:
