@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from launcher.bench.history import FILE_NAME, Run, find_run, parse_history, read_history
-from launcher.bench.types import BenchRecord
+from launcher.bench.types import BenchRecord, PeakMemory
 from launcher.errors import DamagedFileError, UsageError
 from launcher.records import to_jsonable
 from tests.bench.samples import record
@@ -100,3 +100,14 @@ def test_without_a_run_the_hint_is_about_measuring() -> None:
     with pytest.raises(UsageError, match="no bench has been kept yet") as caught:
         find_run((), "last")
     assert caught.value.hint == "gpt-oss bench --help"
+
+
+def test_records_from_before_energy_was_kept_are_read() -> None:
+    data = to_jsonable(record(memory=(PeakMemory(device="CUDA0", peak_bytes=None, planned_bytes=7),)))
+    for name in ("energy_j", "j_per_token", "energy_of"):
+        del data[name]
+    del data["memory"][0]["whole_device"]
+    found = parse_history(json.dumps(data).encode())
+    assert found.problems == ()
+    (kept,) = found.runs[0].records
+    assert (kept.energy_j, kept.j_per_token, kept.energy_of, kept.memory[0].whole_device) == (None, None, (), False)
