@@ -254,8 +254,8 @@ def _groups(files: Iterable[SeenFile]) -> list[tuple[tuple[SeenFile, ...], int]]
     """Files by model: the parts of a split one together, in order, with the number that their names promise."""
     groups: dict[tuple[str, int], dict[int, SeenFile]] = {}
     for seen in files:
-        match = _SPLIT.match(str(seen.path))
-        key, no = ((match["prefix"], int(match["count"])), int(match["no"])) if match else ((str(seen.path), 1), 1)
+        match = _SPLIT.match(seen.file)
+        key, no = ((match["prefix"], int(match["count"])), int(match["no"])) if match else ((seen.file, 1), 1)
         groups.setdefault(key, {}).setdefault(no, seen)
     return [
         (tuple(parts[no] for no in sorted(parts) if 1 <= no <= count) or tuple(parts.values()), count)

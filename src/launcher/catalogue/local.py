@@ -72,7 +72,7 @@ class FactsCache:
 
     def get(self, parts: Sequence[SeenFile]) -> LocalFacts | None:
         """What was noted of these very files."""
-        key = str(parts[0].path)
+        key = parts[0].file
         entry = self._old.get(key)
         if not isinstance(entry, list) or len(entry) != 2 or entry[0] != _signature(parts):
             return None
@@ -89,7 +89,7 @@ class FactsCache:
     def put(self, parts: Sequence[SeenFile], facts: LocalFacts) -> None:
         """Note facts. Of a model of another architecture only that is kept: there may be thousands."""
         data = facts.arch if facts.state == "other" and facts.arch else to_jsonable(facts)
-        self._new[str(parts[0].path)] = [_signature(parts), data]
+        self._new[parts[0].file] = [_signature(parts), data]
 
     def save(self) -> None:
         """Write what was asked for since it was read; files that are gone drop out. Failures are let be."""
@@ -98,8 +98,8 @@ class FactsCache:
                 write_json(self._path, {"schema": SCHEMA, "files": self._new})
 
 
-def _signature(parts: Sequence[SeenFile]) -> list[list[int]]:
-    return [[part.size_bytes, part.mtime_ns] for part in parts]
+def _signature(parts: Sequence[SeenFile]) -> list[int]:
+    return [number for part in parts for number in (part.size_bytes, part.mtime_ns)]
 
 
 def recognise(

@@ -37,7 +37,7 @@ def prune(*, dry_run: bool, yes: bool, as_json: bool) -> None:
         _tell(doomed, stale, total_bytes, removed=False, as_json=as_json)
         return
     question = f"Remove these files ({format_bytes(total_bytes)})?"
-    ask(doomed, stale, question=question, command="gpt-oss models prune", yes=yes)
+    ask(doomed, stale, question=question, again="gpt-oss models prune --yes", yes=yes)
     listing = _listing(doomed, stale)
     for item in doomed:
         try:

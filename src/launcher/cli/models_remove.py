@@ -53,8 +53,8 @@ def remove_models(names: Sequence[str], *, outside_cache: bool, yes: bool, as_js
     for target in targets:
         refuse_if_served(target.name, target.paths)
     total = format_bytes(sum(target.doomed.freed_bytes for target in targets))
-    command = shlex.join(["gpt-oss", "models", "rm", *(["--outside-cache"] if outside_cache else []), *names])
-    ask([target.doomed for target in targets], (), question=f"Remove for good ({total})?", command=command, yes=yes)
+    again = shlex.join(["gpt-oss", "models", "rm", *(["--outside-cache"] if outside_cache else []), *names, "--yes"])
+    ask([target.doomed for target in targets], (), question=f"Remove for good ({total})?", again=again, yes=yes)
     freed = {target.name: _remove(target) for target in targets}
     if as_json:
         print_json({"removed": [{"name": name, "freed_bytes": n_bytes} for name, n_bytes in freed.items()]})
@@ -148,7 +148,7 @@ def _remove(target: _Target) -> int:
     return freed_bytes
 
 
-def ask(doomed: Sequence[Doomed], stale: Sequence[StaleFile], *, question: str, command: str, yes: bool) -> None:
+def ask(doomed: Sequence[Doomed], stale: Sequence[StaleFile], *, question: str, again: str, yes: bool) -> None:
     """Show what would go and ask once.
 
     Raises:
@@ -157,7 +157,7 @@ def ask(doomed: Sequence[Doomed], stale: Sequence[StaleFile], *, question: str, 
     if yes:
         return
     if not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError("this removes files, and nobody can be asked", hint=f"{command} --yes")
+        raise UsageError("this removes files, and nobody can be asked", hint=again)
     print_doomed(doomed, [(file.what, file.path, file.size_bytes) for file in stale], stream=sys.stderr)
     import typer
 

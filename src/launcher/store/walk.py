@@ -40,7 +40,8 @@ _UNFINISHED = re.compile(
 class SeenFile:
     """One file as a walk found it: what `stat` says, and what its place says of its content."""
 
-    path: Path
+    file: str
+    """Its path, as text: there may be thousands of them."""
     app: App
     size_bytes: int
     mtime_ns: int
@@ -59,6 +60,11 @@ class SeenFile:
     """Whether a program is still writing it, or gave up."""
     root: Path
     """Of the place it was found in."""
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        return Path(self.file)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,7 +130,7 @@ class _Looking:
         if not stat.S_ISREG(found.st_mode) or found.st_size == 0:
             return None
         return SeenFile(
-            path=Path(path),
+            file=str(path),
             app=self.place.app,
             root=self.place.root,
             size_bytes=found.st_size,
