@@ -41,7 +41,7 @@ PURE = (
     *("clients.types", "clients.known", "clients.configs", "clients.merge", "clients.snippets", "clients.launches"),
     "clients.yaml_comments",
     *("bench.types", "bench.session", "bench.cases", "bench.formats", "bench.stats", "bench.rows", "bench.compare"),
-    "bench.probe",
+    *("bench.probe", "bench.chart", "bench.plot", "bench.plot_layout", "bench.plot_text"),
     *(f"tune.{name}" for name in ("types", "changes", "race", "sizes", "space", "budget")),
     *("server.types", "server.command", "server.metrics", "server.service"),
 )

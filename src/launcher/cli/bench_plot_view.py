@@ -13,7 +13,6 @@ from launcher.bench.plot_text import Piece, to_lines
 from launcher.cli.columns import BOLD, is_styled, styled, terminal_width
 from launcher.cli.output import save_text, say
 from launcher.errors import LauncherError, UsageError
-from launcher.paths import write_atomic
 
 _COLOURS = tuple(f"\x1b[{code}m" for code in (36, 33, 32, 35, 34, 31, 37))
 _PIPED_WIDTH = 80
@@ -54,10 +53,7 @@ def _save_png(charts: Sequence[Chart], path: Path) -> None:
         data = to_png(charts, title=_TITLE)
     except ImportError as error:  # a Pillow that was built without its fonts
         raise LauncherError(f"no PNG can be drawn here: {error}", hint="gpt-oss bench plot -o bench.svg") from error
-    try:
-        write_atomic(path, data, mode=0o644)
-    except OSError as error:
-        raise LauncherError(f"cannot write {path}: {error.strerror or error}", hint=f"ls -ld {path.parent}") from error
+    save_text(path, data)
 
 
 def _coloured(piece: Piece, *, on: bool) -> str:

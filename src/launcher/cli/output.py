@@ -35,7 +35,7 @@ def report_console() -> Console:
     return Console(highlight=False, width=200 if piped else None, no_color=piped or None)
 
 
-def save_text(path: Path, text: str) -> None:
+def save_text(path: Path, text: str | bytes) -> None:
     """Write a file that a person asked for, whole or not at all.
 
     Raises:
