@@ -166,8 +166,9 @@ def compute_bytes(spec: ModelSpec, params: LoadParams) -> int:
     - in a block's experts: gate, up and product, n_expert_used x n_ff_exp each, three rows of n_embd, one of q;
     - or at the output: n_outputs_max rows of n_vocab logits, three rows of n_embd;
 
-    and beside either the f16 masks [cells, n_tokens] of both KV halves, and without flash attention the f32 scores
-    [cells, n_tokens, n_head]. Read off llama.cpp's log at n_ubatch 32 to 2048 and n_ctx 4K to 128K: within 0.3 %.
+    and beside either the f16 masks [cells, n_tokens] of both KV halves. Without flash attention the masks are in f32,
+    scores are f32 [cells, n_tokens, n_head], and V, kept transposed, has i64 indices [n_embd_v_gqa, n_tokens] for each
+    half; the sum is a bound then. Read off llama.cpp's log at n_ubatch 32 to 2048 and n_ctx 4K to 128K: within 0.3 %.
     """
     cells = kv_cells(spec, params)
     mask_cells = cells.full + (cells.swa if spec.n_layer_swa else 0)
@@ -175,5 +176,8 @@ def compute_bytes(spec: ModelSpec, params: LoadParams) -> int:
     block_row = 4 * (hidden + 3 * spec.n_embd + spec.n_head * spec.n_embd_head_k)
     block = params.n_ubatch * block_row
     output = 4 * (params.n_outputs_max * spec.n_vocab + params.n_ubatch * 3 * spec.n_embd)
-    scores = 0 if params.flash_attn else 4 * spec.n_head * cells.full
-    return max(block, output) + params.n_ubatch * (2 * mask_cells + scores + _GRAPH_INPUT_BYTES)
+    per_token = 2 * mask_cells + _GRAPH_INPUT_BYTES
+    if not params.flash_attn:
+        indices = 8 * spec.n_head_kv * spec.n_embd_head_v * (2 if spec.n_layer_swa else 1)
+        per_token += 2 * mask_cells + 4 * spec.n_head * cells.full + indices
+    return max(block, output) + params.n_ubatch * per_token
