@@ -11,6 +11,9 @@ from pathlib import Path, PurePath
 
 from launcher.errors import DamagedFileError, EngineError, ExitCode, LauncherError, NetworkError, UsageError
 
+_SHORTEST_TOKEN = 8
+"""Less is no token, and taking it out would spoil words."""
+
 
 def run(app: Callable[[], object]) -> None:
     """Run the command line and end the process with the code that its outcome has."""
@@ -61,7 +64,7 @@ def _fail(error: LauncherError) -> None:
     if "--debug" in sys.argv:
         import traceback
 
-        traceback.print_exc()
+        sys.stderr.write(_masked(traceback.format_exc()))
     print_error(error)
     sys.exit(error.code)
 
@@ -99,10 +102,18 @@ def print_error(error: LauncherError) -> None:
     from launcher.text import printable
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(Text.assemble(("error: ", "bold red"), printable(_message(error))))
+    console.print(Text.assemble(("error: ", "bold red"), printable(_masked(_message(error)))))
     for line in error.details:
-        console.print(Text(f"  {printable(line)}"))
-    console.print(Text.assemble(("hint:  ", "bold"), printable(error.hint or _next_command(error))))
+        console.print(Text(f"  {printable(_masked(line))}"))
+    console.print(Text.assemble(("hint:  ", "bold"), printable(_masked(error.hint or _next_command(error)))))
+
+
+def _masked(text: str) -> str:
+    """Without the hub's token: a library's message, or a proxy's page that tells what it was sent, may hold it."""
+    from launcher.store.config import stored_token
+
+    token = stored_token(os.environ)
+    return text if token is None or len(token) < _SHORTEST_TOKEN else text.replace(token, "***")
 
 
 def _message(error: LauncherError) -> str:

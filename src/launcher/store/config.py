@@ -63,7 +63,11 @@ def hub_config(
         from huggingface_hub import get_token
 
         source: Mapping[str, str] = os.environ
-        stored = get_token()
+        try:
+            stored = get_token()
+        except (OSError, ValueError) as error:
+            reason = (error.strerror if isinstance(error, OSError) else None) or "it is no text"
+            raise UsageError(f"the stored login of the hub can't be read: {reason}", hint="hf auth login") from error
     else:
         source = env
         stored = stored_token(env)
@@ -128,6 +132,6 @@ def stored_token(env: Mapping[str, str]) -> str | None:
         path = Path(expand(env["HF_TOKEN_PATH"], env)) if "HF_TOKEN_PATH" in env else hub_home(env) / "token"
         try:
             given = path.read_text(encoding="utf-8")
-        except OSError:
+        except (OSError, ValueError):
             return None
     return "".join(given.split()) or None
