@@ -175,8 +175,13 @@ def test_without_flash_attention_a_model_without_experts_has_a_bound() -> None:
     """SmolLM2-135M at 8192 tokens: llama.cpp stated 174,465,056 bytes."""
     spec = replace(
         dense_model(n_layer=30)[0],
-        **{"n_embd": 576, "n_head": 9, "n_head_kv": 3, "n_embd_head_k": 64, "n_embd_head_v": 64},
-        **{"n_vocab": 49_152, "n_ff": 1536},
+        n_embd=576,
+        n_head=9,
+        n_head_kv=3,
+        n_embd_head_k=64,
+        n_embd_head_v=64,
+        n_vocab=49_152,
+        n_ff=1536,
     )
     (planned,) = compute_buffers(
         spec, dense_model()[1], load_params(n_ctx=8192, flash_attn=False), backends=(), no_alloc=True

@@ -142,12 +142,13 @@ def test_the_readme_shows_these_compute_buffers() -> None:
 def test_without_flash_attention_scores_grow_with_the_context() -> None:
     with_it = compute_bytes(SPEC_20B, load_params(n_ctx=16_384))
     without = compute_bytes(SPEC_20B, load_params(n_ctx=16_384, flash_attn=False))
-    assert without - with_it == 64 * 512 * 16_384 * 4
+    scores, wider_masks, indices_of_v = 64 * 16_384 * 4, 2 * (16_384 + 768), 2 * 8 * 512
+    assert without - with_it == 512 * (scores + wider_masks + indices_of_v)
 
 
 @pytest.mark.parametrize(("n_ctx", "mib"), [(16_384, 2118), (131_072, 16_678)])
-def test_compute_without_flash_attention_is_near_the_log(n_ctx: int, mib: float) -> None:
-    assert compute_bytes(SPEC_20B, load_params(n_ctx=n_ctx, flash_attn=False)) / MIB == pytest.approx(mib, rel=0.02)
+def test_compute_without_flash_attention_is_bounded_near_the_log(n_ctx: int, mib: float) -> None:
+    assert mib <= compute_bytes(SPEC_20B, load_params(n_ctx=n_ctx, flash_attn=False)) / MIB < 1.05 * mib
 
 
 def test_compute_of_a_dense_model_counts_its_feed_forward() -> None:
