@@ -96,8 +96,11 @@ def look(settings: Settings) -> Here:
 def _row(found: FoundModel, listed: ModelFile | None, state_dir: Path) -> ModelRow:
     first = found.parts[0]
     state: State = "damaged" if found.is_damaged else found.facts.state
+    name = listed.name if listed is not None else str(found.path)
+    if state == "unusable" and first.label is not None:
+        name = first.label  # as its own application calls it: there is nothing to type here
     return ModelRow(
-        name=listed.name if listed is not None else str(found.path),
+        name=name,
         model=found.facts.model or found.facts.arch,
         quant=listed.quant if listed is not None else found.facts.quant,
         size_bytes=found.size_bytes,

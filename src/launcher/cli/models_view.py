@@ -25,6 +25,8 @@ _COLUMNS = (
     Column(name="used", drop=2),
     Column(name="name", shrink_to=20),
 )
+_LONG = 5
+"""Parts of a path from which it is told by its last two."""
 
 
 def print_models(rows: Sequence[ModelRow], now: datetime) -> None:
@@ -38,7 +40,7 @@ def print_models(rows: Sequence[ModelRow], now: datetime) -> None:
             _state(row),
             _day(row.verified_at),
             "-" if row.last_used_at is None else age(row.last_used_at, now),
-            short(row.name),
+            _name(row.name, sys.stdout),
             style="" if row.state == "complete" else DIM,
         )
         for row in rows
@@ -63,6 +65,14 @@ def _state(row: ModelRow) -> str:
 
 def _day(time: str | None) -> str:
     return "-" if time is None else datetime.fromisoformat(time).astimezone().strftime("%Y-%m-%d")
+
+
+def _name(name: str, stream: TextIO) -> str:
+    """On a terminal a path begins with the folder of its file: what comes before is what is cut else, and says least."""
+    path = Path(name)
+    if not path.is_absolute() or not stream.isatty() or len(path.parts) < _LONG:
+        return short(name)
+    return str(Path("...", *path.parts[-2:]))
 
 
 def short(name: str) -> str:

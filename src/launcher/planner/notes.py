@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ def plan_notes(
     """What was traded and what would change it, as sentences with numbers."""
     notes = [
         *_streamed(winner),
+        *_here_already(weighed, winner),
         *_larger_model(machine, weighed, winner, request),
         *_context(machine, winner, request),
         *placement_notes(winner, request),
@@ -52,6 +54,21 @@ def _streamed(winner: Weighed) -> Iterator[str]:
             f"Streamed from disk: RAM is short by {format_bytes(host.streamed_bytes)} of the weights, which are read "
             f"again for every token{about}."
         )
+
+
+def _here_already(weighed: Sequence[Weighed], winner: Weighed) -> Iterator[str]:
+    """What would spare a download: the best file of the same model that is on this disk."""
+    if winner.file.local_path is not None:
+        return
+    here = [
+        w for w in weighed if w.fits and w.file.local_path is not None and w.weights.n_params == winner.weights.n_params
+    ]
+    if not here:
+        return
+    best = max(here, key=lambda w: w.weights.dense_bpw)
+    where = f" in {best.file.found_in}" if best.file.found_in else ""
+    size = f" of {format_bytes(winner.file.size_bytes)}" if winner.file.size_bytes else ""
+    yield f"{best.file.quant} is on this disk{where}: --model {shlex.quote(best.file.name)} spares the download{size}."
 
 
 def _larger_model(machine: Machine, weighed: Sequence[Weighed], winner: Weighed, request: PlanRequest) -> Iterator[str]:
