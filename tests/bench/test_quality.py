@@ -37,10 +37,10 @@ SHORT = replace(shipped_reading(), n_tokens=512, n_decode=16)
 HERE = Setting(model=Path("m.gguf"), load_params=PLAIN)
 
 
-def position(kld: float | None = 0.001, *, same_top: bool = True, nll: float = 2.0, more: float = 0.0) -> Position:
+def position(kld: float | None = 0.001, *, margin: float = 0.0, nll: float = 2.0, more: float = 0.0) -> Position:
     if kld is None:
-        return Position(kld=None, same_top=False, reference_nll=None, candidate_nll=None)
-    return Position(kld=kld, same_top=same_top, reference_nll=nll, candidate_nll=nll + more)
+        return Position(kld=None, top_margin=None, reference_nll=None, candidate_nll=None)
+    return Position(kld=kld, top_margin=margin, reference_nll=nll, candidate_nll=nll + more)
 
 
 def judged(*positions: Position) -> QualityReport:
@@ -56,9 +56,10 @@ def test_a_divergence_is_what_its_definition_says() -> None:
     p = [math.exp(x) / sum(math.exp(y) for y in (0, 1, 3)) for x in (0, 1, 3)]
     q = [math.exp(x) / sum(math.exp(y) for y in (2, 1, 2.5)) for x in (2, 1, 2.5)]
     assert found.kld == pytest.approx(sum(a * math.log(a / b) for a, b in zip(p, q, strict=True)), rel=1e-9)
-    assert found.same_top
+    assert found.top_margin == 0
     assert (found.reference_nll, found.candidate_nll) == pytest.approx((-math.log(p[1]), -math.log(q[1])))
-    assert not compared(ours, theirs[::-1], 1).same_top
+    assert compared(ours, theirs[::-1], 1).top_margin == pytest.approx(3)
+    assert compared(ours, np.array([0, 4, 3], np.float32), 1).top_margin == pytest.approx(2)
     assert compared(ours, ours + 5, 0).kld == pytest.approx(0, abs=1e-12), "a shift of all logits changes nothing"
 
 
@@ -81,13 +82,16 @@ def test_wilsons_interval() -> None:
 
 
 def test_the_figures_of_a_report() -> None:
-    report = judged(*(position(k / 1000, same_top=k != 7, more=0.01 if k % 2 else -0.01) for k in range(101)))
+    report = judged(
+        *(position(k / 1000, margin=0.1 * (k == 7) + (k == 8), more=0.01 if k % 2 else -0.01) for k in range(101))
+    )
     assert report.mean_kld == pytest.approx(0.05)
     assert report.median_kld == pytest.approx(0.05)
     assert report.p99_kld == pytest.approx(0.099)
     assert report.max_kld == pytest.approx(0.1)
     assert report.mean_kld_error == pytest.approx(0.0293 / math.sqrt(101), rel=1e-3)
-    assert report.top1_agreement == pytest.approx(100 / 101)
+    assert report.top1_agreement == pytest.approx(99 / 101)
+    assert report.clear_flips == pytest.approx(1 / 101)
     assert report.reference_ppl == pytest.approx(math.exp(2))
     assert report.ln_ppl_ratio == pytest.approx(-0.01 / 101)
     assert report.ppl_ratio == pytest.approx(math.exp(-0.01 / 101))
@@ -102,9 +106,10 @@ def test_each_bound_is_held() -> None:
     rare = judged(*[position()] * 196, *[position(2.0)] * 4)
     assert [text[:17] for text in rare.failures] == ["of every hundred "], "a mean of 0.04 hides four broken tokens"
     assert rare.past == ("p99_kld",)
-    tops = judged(*[position()] * 170, *[position(same_top=False)] * 30)
-    assert [text[:13] for text in tops.failures] == ["the likeliest"]
-    assert tops.past == ("top1_agreement",)
+    tops = judged(*[position()] * 190, *[position(margin=0.7)] * 10)
+    assert [text[:13] for text in tops.failures] == ["another token"]
+    assert tops.past == ("clear_flips",)
+    assert judged(*[position(margin=0.69)] * 200).passes, "among equals anything is the likeliest"
     worse = judged(*[position(more=0.1)] * 200)
     assert [text[:18] for text in worse.failures] == ["the text surprises"]
     assert worse.past == ("ln_ppl_ratio",)

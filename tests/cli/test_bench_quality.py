@@ -116,7 +116,8 @@ def test_the_rows_of_a_report() -> None:
     report = judged(*[position(0.002)] * 99, position(None))
     rows = {name.strip(): (found, bound, past) for name, found, bound, past in rows_of(report)}
     assert rows["KL divergence, mean, nats"] == ("0.002 ± 0", "<= 0.05", "")
-    assert rows["same likeliest token"] == ("100.0% (96.3% to 100.0%)", ">= 88%", "")
+    assert rows["same likeliest token"] == ("100.0% (96.3% to 100.0%)", "", "")
+    assert rows["another is clearly it"] == ("0.0%", "<= 4%", "")
     assert rows["perplexity"] == ("7.389 to 7.389", "", "")
     assert rows["positions that are no number"] == ("1", "none", PAST)
     nothing = judged(position(None))

@@ -190,14 +190,13 @@ def compared(reference: Row, candidate: Row, token: int) -> Position:
     """Two predictions of the token that follows, in double precision."""
     import numpy as np
 
-    same_top = bool(np.argmax(reference) == np.argmax(candidate))
     if not (np.isfinite(reference).all() and np.isfinite(candidate).all()):
-        return Position(kld=None, same_top=False, reference_nll=None, candidate_nll=None)
+        return Position(kld=None, top_margin=None, reference_nll=None, candidate_nll=None)
     ours, theirs = _log_softmax(reference), _log_softmax(candidate)
     kld = float(np.dot(np.exp(ours), ours - theirs))
     return Position(
         kld=max(0.0, kld),  # rounding goes below by 1e-16
-        same_top=same_top,
+        top_margin=float(ours.max() - ours[np.argmax(theirs)]),
         reference_nll=-float(ours[token]),
         candidate_nll=-float(theirs[token]),
     )

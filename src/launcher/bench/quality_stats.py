@@ -9,13 +9,14 @@ from launcher.bench.quality_types import Position, QualityBounds, QualityReport,
 from launcher.bench.stats import mean, median, percentile, stddev
 
 SAME_ARITHMETIC = QualityBounds(
-    basis="same arithmetic", mean_kld=0.02, p99_kld=0.25, top1_agreement=0.92, ln_ppl_ratio=0.03
+    basis="same arithmetic", mean_kld=0.02, p99_kld=0.25, clear_flips=0.02, ln_ppl_ratio=0.03
 )
 OTHER_PRECISION = QualityBounds(
-    basis="other precision", mean_kld=0.05, p99_kld=0.5, top1_agreement=0.88, ln_ppl_ratio=0.05
+    basis="other precision", mean_kld=0.05, p99_kld=0.5, clear_flips=0.04, ln_ppl_ratio=0.05
 )
 _Z = 1.959964
 """Of a normal distribution, 95 % lie within so many deviations."""
+_CLEAR = math.log(2)
 _LARGEST_LN = 700.0
 """Past this e to it is no float any more."""
 
@@ -48,10 +49,11 @@ def report_of(
     ]
     ratios = [theirs - ours for ours, theirs in pairs]
     n = len(klds)
-    n_same = sum(position.same_top for position in positions if position.kld is not None)
+    margins = [position.top_margin for position in positions if position.top_margin is not None]
+    n_same = sum(margin == 0 for margin in margins)
+    flips = sum(margin > _CLEAR for margin in margins) / n if n else None
     low, high = wilson(n_same, n) if n else (None, None)
-    agreement = n_same / n if n else None
-    failures = _failures(klds, agreement, ratios, len(positions) - n, bounds)
+    failures = _failures(klds, flips, ratios, len(positions) - n, bounds)
     return QualityReport(
         reference=reference,
         candidate=candidate,
@@ -63,9 +65,10 @@ def report_of(
         median_kld=median(klds) if n else None,
         p99_kld=percentile(klds, 99) if n else None,
         max_kld=max(klds) if n else None,
-        top1_agreement=agreement,
+        top1_agreement=n_same / n if n else None,
         top1_low=low,
         top1_high=high,
+        clear_flips=flips,
         reference_ppl=_ppl([ours for ours, _ in pairs]),
         candidate_ppl=_ppl([theirs for _, theirs in pairs]),
         ln_ppl_ratio=mean(ratios) if ratios else None,
@@ -86,13 +89,13 @@ def wilson(n_hits: int, n: int) -> tuple[float, float]:
 
 
 def _failures(
-    klds: Sequence[float], agreement: float | None, ratios: Sequence[float], n_nan: int, bounds: QualityBounds
+    klds: Sequence[float], flips: float | None, ratios: Sequence[float], n_nan: int, bounds: QualityBounds
 ) -> dict[str, str]:
     """What is said of each bound that is not held."""
     found = {}
     if n_nan:
         found["n_nan"] = f"at {n_nan} positions a logit is no number"
-    if not klds or agreement is None:
+    if not klds or flips is None:
         return found
     middle, high = mean(klds), percentile(klds, 99)
     if middle > bounds.mean_kld:
@@ -101,9 +104,9 @@ def _failures(
         found["p99_kld"] = (
             f"of every hundred positions one diverges by {high:.3g} nats or more, over {bounds.p99_kld:g}"
         )
-    if agreement < bounds.top1_agreement:
-        found["top1_agreement"] = (
-            f"the likeliest token is the same at {agreement:.1%} of the positions, below {bounds.top1_agreement:.0%}"
+    if flips > bounds.clear_flips:
+        found["clear_flips"] = (
+            f"another token is clearly the likeliest at {flips:.1%} of the positions, over {bounds.clear_flips:.0%}"
         )
     shift = mean(ratios) - _Z * (_error(ratios) or 0.0)
     if shift > bounds.ln_ppl_ratio:

@@ -42,8 +42,8 @@ class Position:
 
     kld: float | None
     """Kullback-Leibler divergence of the candidate from the reference, nats."""
-    same_top: bool
-    """Whether both hold the same token for the likeliest."""
+    top_margin: float | None
+    """By how much the reference holds its likeliest token for likelier than the candidate's, nats; 0 for the same."""
     reference_nll: float | None
     """Minus log of the probability that the reference gave to the token that does follow, nats."""
     candidate_nll: float | None
@@ -58,8 +58,8 @@ class QualityBounds:
     """Nats, at most."""
     p99_kld: float
     """Nats, at most: what a mean over all positions hides."""
-    top1_agreement: float
-    """At least."""
+    clear_flips: float
+    """At most, as a share. Which of several equals is the likeliest any reordered sum decides: that breaks nothing."""
     ln_ppl_ratio: float
     """At most; what a check of so few positions cannot tell from it passes."""
 
@@ -94,6 +94,9 @@ class QualityReport:
     top1_low: float | None
     """Its interval of 95 % (Wilson's)."""
     top1_high: float | None
+    clear_flips: float | None
+    """Share of the positions where the reference holds the candidate's likeliest token for less than half as likely as
+    its own."""
     reference_ppl: float | None
     """Perplexity: e to the mean of what the text surprised it, in nats."""
     candidate_ppl: float | None
