@@ -15,7 +15,7 @@ _TYPICAL: dict[Purpose, Workload] = {
     "serve": Workload(purpose="serve", n_prompt=512, n_gen=256, n_streams=4),
     "long-context": Workload(purpose="long-context", n_prompt=2048, n_gen=256, n_depth=16_384),
 }
-_PROMPT_PART = 1 / 100
+_PROMPT_PART = 1 / 80
 """Of the budget, for one test of a prompt: some sixty tests and the loads make a search."""
 _DECODE_PART = 1 / 200
 _BATCHES_PART = 1 / 16
@@ -23,7 +23,7 @@ _BATCHES_PART = 1 / 16
 _DEPTH_PART = 1 / 12
 """For filling the context once; what needs the cache in another form fills it again."""
 _STEP = 32
-_LEAST_PROMPT, _LEAST_GEN = 32, 8
+_LEAST_PROMPT, _LEAST_GEN = 64, 8
 
 
 def typical(purpose: Purpose, params: LoadParams, n_streams: int | None = None) -> Workload:
