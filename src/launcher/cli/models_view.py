@@ -68,7 +68,7 @@ def _day(time: str | None) -> str:
 
 
 def _name(name: str, stream: TextIO) -> str:
-    """On a terminal a path begins with the folder of its file: what comes before is what is cut else, and says least."""
+    """On a terminal a path begins with the folder of its file: what comes before says least."""
     path = Path(name)
     if not path.is_absolute() or not stream.isatty() or len(path.parts) < _LONG:
         return short(name)
