@@ -94,6 +94,7 @@ def test_what_several_sequences_gained_is_not_claimed_of_one() -> None:
     assert plan.throughput[0].pp_ts is not None
     assert found.throughput[0].pp_ts == pytest.approx(plan.throughput[0].pp_ts * 1.12)
     assert "decoding several sequences 1.06 of" in found.notes[0]
+    assert found.notes[0].endswith("(gpt-oss tune --for serve --explain).")
     assert "decoding" not in found.throughput[0].basis
 
 
@@ -186,6 +187,12 @@ def test_what_is_pinned_to_the_same_is_no_contradiction() -> None:
     assert found.load_params.flash_attn is False
     assert found.tuned is not None
     assert found.tuned.pp_ratio == 1.12
+
+
+def test_the_command_that_explains_is_for_the_same_model() -> None:
+    plan = planned()
+    found = applied(plan, tuned(plan, n_ubatch=256), model="/models/my own.gguf", quant="MXFP4")
+    assert found.notes[0].endswith("(gpt-oss tune --model '/models/my own.gguf' --quant MXFP4 --explain).")
 
 
 def test_where_nothing_won_the_plan_says_that() -> None:

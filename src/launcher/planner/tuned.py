@@ -7,6 +7,7 @@ they are predicted like those of any other plan.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from itertools import chain
@@ -38,7 +39,6 @@ _PLACEMENT = ("n_gpu_layers", "n_cpu_moe", "tensor_split", "split_mode")
 """Changes that say where weights lie: they go together."""
 _FREE = frozenset({"n_ctx", "n_batch", "n_parallel", "kv_unified", "swa_full", "n_outputs_max"})
 """What two plans may have otherwise, and a ratio that was measured with one be claimed of the other."""
-_EXPLAIN = "(gpt-oss tune --explain)"
 _UNQUANTIZED = ("f32", "f16", "bf16")
 _LEAST = {"n_threads": 1, "n_threads_batch": 1, "n_batch": 1, "n_ubatch": 1, "n_gpu_layers": 0, "n_cpu_moe": 0}
 
@@ -84,7 +84,7 @@ def apply_tuned(
         tg_ratio=None if doubt else tuned.tg_ratio,
     )
     found = _with(plan, weights, params, applied, rates=rates, calibration=calibration)
-    note = f"T{about[1:]}: {_bought(applied, doubt)}."
+    note = f"T{about[1:]}: {_bought(applied, doubt)} ({_explain(tuned.purpose, request)})."
     return replace(found, notes=(note, *_other_notes(plan, found, weights, request)))
 
 
@@ -232,14 +232,20 @@ def _spelt(value: object) -> str:
 
 
 def _bought(applied: AppliedTuned, doubt: str | None) -> str:
-    if not any_change(applied.changes):
-        return f"nothing was better than the plan {_EXPLAIN}"
     words = changes_text(applied.changes)
+    if not any_change(applied.changes):
+        return "nothing was better than the plan"
     if applied.pp_ratio is None or applied.tg_ratio is None:
-        return f"{words}; what they gain here was not measured, as {doubt} {_EXPLAIN}"
+        return f"{words}; what they gain here was not measured, as {doubt}"
     decoding = "decoding several sequences" if applied.purpose == "serve" else "decoding"
-    ratios = f"prompts {applied.pp_ratio:.2f}, {decoding} {applied.tg_ratio:.2f}"
-    return f"{words}; {ratios} of the plan without them {_EXPLAIN}"
+    return f"{words}; prompts {applied.pp_ratio:.2f}, {decoding} {applied.tg_ratio:.2f} of the plan without them"
+
+
+def _explain(purpose: Purpose, request: PlanRequest) -> str:
+    """The command that shows what each setting bought."""
+    model = "" if request.model == "auto" else f" --model {shlex.quote(request.model)}"
+    quant = "" if request.quant is None else f" --quant {shlex.quote(request.quant)}"
+    return f"gpt-oss tune{model}{quant}{'' if purpose == 'chat' else f' --for {purpose}'} --explain"
 
 
 def _other_notes(plan: Plan, found: Plan, weights: ModelWeights, request: PlanRequest) -> tuple[str, ...]:
