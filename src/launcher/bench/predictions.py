@@ -114,14 +114,7 @@ def judge(records: Sequence[BenchRecord]) -> Judgement:
         if record.predicted_ts is None or not record.samples_ts:
             unpredicted.append(name)
         else:
-            measured = median(record.samples_ts)
-            misses.append(
-                Miss(
-                    name=name,
-                    predicted_ts=record.predicted_ts,
-                    measured_ts=measured,
-                    noisy=bool(is_noisy(record.samples_ts)),
-                )
-            )
+            measured, noisy = median(record.samples_ts), bool(is_noisy(record.samples_ts))
+            misses.append(Miss(name=name, predicted_ts=record.predicted_ts, measured_ts=measured, noisy=noisy))
     worst_first = sorted(misses, key=lambda miss: -abs(miss.error))
     return Judgement(misses=tuple(worst_first), unpredicted=tuple(unpredicted))

@@ -74,9 +74,8 @@ def _scale(said: float | None, found: float | None) -> float:
     return said / found if said and found else 1.0
 
 
-def calibrate(records: Sequence[BenchRecord], predictor: Predictor, prepared: Prepared, files: Sequence[Path]) -> None:
+def calibrate(records: Sequence[BenchRecord], predictor: Predictor, files: Sequence[Path], world: World) -> None:
     """Keep what was measured for later plans, and say what that corrects in one line."""
-    from launcher.cli.context import world
     from launcher.hardware.calibration import is_hollow, keep_runs
 
     found = sort_records(records, _subject(predictor, files, hollow=is_hollow(files)))
@@ -85,15 +84,15 @@ def calibrate(records: Sequence[BenchRecord], predictor: Predictor, prepared: Pr
         if unused:
             say(f"calibration is left as it was: {unused}")
         return
-    own = world()
-    if own.state_dir is None:
+    hardware, state = predictor.subject.hardware, world.state_dir
+    if state is None:
         return
     try:
-        keep_runs(prepared.hardware, found.runs, state_dir=own.state_dir)
+        keep_runs(hardware, found.runs, state_dir=state)
     except OSError as error:
-        say(f"the calibration in {own.state_dir} cannot be written: {error.strerror or error}")
+        say(f"the calibration in {state} cannot be written: {error.strerror or error}")
         return
-    now = own.calibration(prepared.hardware, own.state_dir)
+    now = world.calibration(hardware, state)
     said = []
     for test in dict.fromkeys(record.test for record in records if record.engine != "server"):
         before, after = predictor.ts(test), predictor.ts(test, now)

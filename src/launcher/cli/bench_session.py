@@ -99,7 +99,8 @@ def run_bench(flags: Mapping[str, Any], ask: Ask, *, gauges: OpenGauges = open_g
 
         say(headline(plan))
     # Before the run: what it measures must not judge itself.
-    predictor = predictor_of(prepared, world())
+    own = world()
+    predictor = predictor_of(prepared, own)
     local = fetch_model(plan.file, settings)
     path = local.first
     used = [device for device in prepared.hardware.devices if device.name in plan.load_params.devices]
@@ -111,7 +112,7 @@ def run_bench(flags: Mapping[str, Any], ask: Ask, *, gauges: OpenGauges = open_g
     if ask.draw and records:
         _draw(records)
     if ask.calibrate:
-        calibrate(records, predictor, prepared, local.paths)
+        calibrate(records, predictor, local.paths, own)
     code = tell_outcome(outcome, plan, path)
     if bound is not None:
         if code == ExitCode.DONE:
