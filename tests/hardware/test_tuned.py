@@ -143,12 +143,13 @@ def test_a_damaged_file_is_an_empty_one(tmp_path: Path, text: str) -> None:
     assert load(HUB, tmp_path) == TUNED
 
 
-def test_one_damaged_row_costs_itself(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "value"), [("changes", {"n_ubatch": "many"}), ("pp_ratio", 0), ("purpose", "fun")])
+def test_one_damaged_row_costs_itself(tmp_path: Path, name: str, value: object) -> None:
     for purpose in ("chat", "serve"):
         save_tuned(HERE, HUB, replace(TUNED, purpose=purpose), state_dir=tmp_path)
     path = tmp_path / "tuned.json"
     content = json.loads(path.read_text())
-    content["kept"][0]["tuned"]["changes"]["n_ubatch"] = "many"
+    content["kept"][0]["tuned"][name] = value
     path.write_text(json.dumps(content))
     assert load(HUB, tmp_path) is None
     assert load(HUB, tmp_path, purpose="serve") is not None

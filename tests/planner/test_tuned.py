@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from launcher.engines.params import server_argv
 from launcher.hardware.types import Hardware
 from launcher.planner.choose import plan as plan_of
 from launcher.planner.report import plan_json
@@ -154,7 +157,7 @@ def test_another_context_keeps_what_was_tuned() -> None:
     ("wish", "changes", "kept", "pinned"),
     [
         ({"n_ubatch": 256}, {"n_ubatch": 1024, "flash_attn": False}, {"flash_attn": False}, "n_ubatch is"),
-        ({"n_threads": 4}, {"n_threads_batch": 16, "n_ubatch": 1024}, {"n_ubatch": 1024}, "n_threads_batch is"),
+        ({"n_threads": 4}, {"n_threads_batch": 16, "n_ubatch": 1024}, {"n_ubatch": 1024}, "n_threads is"),
         ({"repack": True, "load_mode": "mmap"}, {"repack": False, "load_mode": "none", "n_ubatch": 256},
          {"n_ubatch": 256}, "load_mode and repack are"),
         ({"type_k": "q8_0"}, {"type_k": "q4_0", "n_threads": 4}, {"n_threads": 4}, "type_k is"),
@@ -393,3 +396,48 @@ def test_json_carries_it_or_null() -> None:
     told = plan_json(applied(plan, tuned(plan, n_ubatch=1024)), ())["tuned"]
     assert (told["purpose"], told["date"], told["pp_ratio"], told["tg_ratio"]) == ("chat", "2026-11-25", 1.12, 1.06)
     assert told["changes"] == {f.name: 1024 if f.name == "n_ubatch" else None for f in fields(Changes)}
+
+
+def test_whatever_was_tuned_a_plan_that_is_given_fits_and_can_be_spelt() -> None:
+    chance = random.Random(7)
+    values: dict[str, tuple[Any, ...]] = {
+        "n_threads": (0, 1, 4, 16),
+        "n_threads_batch": (1, 8, 32),
+        "n_batch": (1, 256, 2048, 8192),
+        "n_ubatch": (1, 64, 512, 4096),
+        "flash_attn": (True, False),
+        "n_gpu_layers": (-1, 0, 12, 25, 99),
+        "n_cpu_moe": (0, 7, 24, 99),
+        "tensor_split": ((), (1.0,), (1.0, 2.0), (0.0, 0.0)),
+        "split_mode": ("none", "layer"),
+        "load_mode": ("none", "mmap", "mlock"),
+        "repack": (True, False),
+        "op_offload": (True, False),
+        "type_k": ("f16", "q8_0", "q4_0"),
+        "type_v": ("f16", "q8_0", "bf16"),
+    }
+    machines = (
+        cpu_machine(ram_gib=16),
+        CPU,
+        gpu_machine(vram_gib=8, ram_gib=32),
+        machine(devices=[gpu(10), gpu(10, index=1)], memory=host_memory(64)),
+    )
+    plans = [(planned(hardware, n_ctx=n_ctx), n_ctx) for hardware in machines for n_ctx in (2048, 32_768)]
+    taken = 0
+    for _ in range(400):
+        plan, n_ctx = chance.choice(plans)
+        names = chance.sample(sorted(values), chance.randint(1, 4))
+        won = tuned(chance.choice((plan, None)), **{name: chance.choice(values[name]) for name in names})
+        found = applied(plan, won, n_ctx=n_ctx)
+        if found.tuned is None:
+            assert found == replace(plan, notes=found.notes)
+            assert len(found.notes) == len(plan.notes) + 1
+            continue
+        taken += 1
+        assert all(r.fits for r in found.memory)
+        params = found.load_params
+        assert params == changed_params(plan.load_params, found.tuned.changes)
+        assert contradiction(SPEC_20B, params, PlanRequest()) is None
+        assert [r.name for r in found.memory] == [*params.devices, HOST]
+        server_argv(params, Path("model.gguf"))
+    assert 100 < taken < 350

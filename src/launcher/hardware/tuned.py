@@ -98,7 +98,7 @@ def all_tuned(state_dir: Path) -> tuple[KeptTuned, ...]:
     for row in rows:
         with suppress(RecordError):
             found.append(from_jsonable(KeptTuned, row))
-    return tuple(found)
+    return tuple(one for one in found if one.tuned.pp_ratio > 0 and one.tuned.tg_ratio > 0)
 
 
 def _parts(file: ModelFile) -> tuple[FilePart, ...] | None:

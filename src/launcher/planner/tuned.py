@@ -199,7 +199,7 @@ def _taken(plan: Plan, tuned: Tuned, request: PlanRequest) -> tuple[Changes, str
         overruled += [name for name in _PLACEMENT if name in given and name not in overruled]
         doubt = "layers lie elsewhere than they did"
     if set(overruled) & set(pinned):
-        names = [name for name in overruled if name in pinned]
+        names = list(dict.fromkeys(_pinned_as(name) for name in overruled if name in pinned))
         doubt = f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} pinned"
     elif doubt is None and then is not None:
         compared = (f.name for f in fields(LoadParams) if f.name not in _FREE)
@@ -215,7 +215,11 @@ def _moved() -> tuple[str, ...]:
 
 def _pin(request: PlanRequest, name: str) -> object:
     """What the request says of a setting; None where it leaves it open."""
-    return request.n_threads if name == "n_threads_batch" else getattr(request, name, None)
+    return getattr(request, _pinned_as(name), None)
+
+
+def _pinned_as(name: str) -> str:
+    return "n_threads" if name == "n_threads_batch" else name
 
 
 def _given(changes: Changes) -> dict[str, object]:
