@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -137,8 +138,10 @@ def measure(model: Path, which: str, folder: Path, threads: int | None) -> str |
         return None
     command = ["-c", "from launcher.cli.app import main; main()", "bench", "--model", model, *options]
     words = [sys.executable, *command, "-o", "json", "--no-calibrate", "--engine", "embedded"]
+    # Its history is not the person's, nor is what calibrated plans before.
+    env = {**os.environ, "GPT_OSS_STATE_DIR": str(folder / "state")}
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=BENCH_S, check=False)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=BENCH_S, check=False, env=env)
         rows = json.loads(done.stdout) if done.returncode == 0 else []
     except (subprocess.TimeoutExpired, ValueError) as error:
         return f"{type(error).__name__}: {error}"[:200]

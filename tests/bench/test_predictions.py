@@ -35,7 +35,7 @@ def test_steady_records_of_one_stream_calibrate() -> None:
     [
         (record(NOISY), "tg128 spread by 28%"),
         (record(STEADY[:2]), "tg128 has 2 repetitions, which do not tell its spread"),
-        (record(STEADY[:1]), "tg128 has 1 repetition, which do not tell its spread"),
+        (record(STEADY[:1]), "tg128 has 1 repetition, which does not tell its spread"),
         (record(STEADY, n_prompt=64), "pp64+tg128 is two kinds at once"),
     ],
 )

@@ -136,12 +136,12 @@ def test_a_file_that_is_slow_by_itself_keeps_that_to_itself() -> None:
 def test_threads_are_told_apart() -> None:
     # RAM gives 200 GB/s: two threads are bound by themselves, sixteen by RAM, which alone is slow here.
     slow_ram = {costs.RAM: 2.0}
-    many = {"n_threads": 16, "n_threads_batch": 16}
+    many: dict[str, Any] = {"n_threads": 16, "n_threads_batch": 16}
     found = fit([*runs_of("20b", truth=slow_ram), *runs_of("20b", truth=slow_ram, **many)], SHIPPED)
     assert found is not None
     assert found.factor(costs.RAM) > 1.5
     assert found.factor(costs.DECODE) == pytest.approx(1.0, abs=0.25), "the file's own effect takes a part of it"
-    for params in ({}, many):
+    for params in (dict[str, Any](), many):
         assert abs(off("20b", found, truth=slow_ram, **params)) < 0.05
     # What was left of the runs with two threads is not claimed of eight.
     two = fit(runs_of("20b", truth={}, slower=1.5), SHIPPED)

@@ -55,7 +55,8 @@ def sort_records(records: Sequence[BenchRecord], subject: Subject) -> Sorted:
 def _unsteady(record: BenchRecord) -> str | None:
     n = len(record.samples_ts)
     if n < LEAST_SAMPLES:
-        return f"has {n} {'repetition' if n == 1 else 'repetitions'}, which do not tell its spread"
+        told = "1 repetition, which does" if n == 1 else f"{n} repetitions, which do"
+        return f"has {told} not tell its spread"
     spread = coefficient_of_variation(record.samples_ts)
     return f"spread by {spread:.0%}" if spread is None or spread > NOISY_CV else None
 
