@@ -125,5 +125,5 @@ def test_a_listing_asks_first(hub: Hub) -> None:
 
 def test_a_name_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     """The real way of connecting, with a resolver that does not answer."""
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: NEVER.wait(0.5))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: NEVER.wait(0.5) or [])
     assert Reach(timeout_s=0.05).why_not("https://huggingface.co") == "no answer within 0 s"
