@@ -87,8 +87,10 @@ class Kept:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        self.rows = [from_jsonable(Row, json.loads(line)) for line in lines]
+        lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else [""]
+        self.rows = [from_jsonable(Row, json.loads(line)) for line in lines[:-1]]
+        if lines[-1]:  # a line without its end was cut off
+            path.write_text("".join(f"{line}\n" for line in lines[:-1]), encoding="utf-8")
 
     def add(self, row: Row) -> None:
         """Keep one more."""

@@ -31,7 +31,9 @@ from launcher.tune.space import Ground, fits, space, with_kept
 from launcher.tune.types import Space, Speeds, TuneResult
 
 if TYPE_CHECKING:
+    from launcher.catalogue.types import ModelFile
     from launcher.flow import Prepared
+    from launcher.hardware.types import Hardware
     from launcher.settings import Settings
 
 PURPOSES: tuple[Purpose, ...] = ("chat", "serve", "long-context")
@@ -62,7 +64,7 @@ class _Job:
     budget_s: float
 
     @property
-    def where(self) -> tuple[Any, Any]:
+    def where(self) -> tuple[Hardware, ModelFile]:
         """Machine and model file, which results are kept for."""
         return self.prepared.hardware, self.prepared.plan.file
 
@@ -105,7 +107,7 @@ def _purpose(ask: Ask) -> Purpose:
         )
     asked = [name for name, on in (("explain", ask.explain), ("dry-run", ask.dry_run), ("forget", ask.forget)) if on]
     if len(asked) > 1:
-        raise UsageError(f"--{asked[0]} and --{asked[1]} are two things", hint=f"gpt-oss tune --{asked[0]}")
+        raise UsageError(f"--{asked[0]} and --{asked[1]} are two things", hint="gpt-oss tune --explain")
     return found
 
 
@@ -167,20 +169,26 @@ def _tune(job: _Job, ground: Ground, model: Path, ask: Ask) -> int:
         engine=job.prepared.hardware.engine.llama_cpp_commit,
     )
     result = result_of(search, plan.load_params, about, workload=workload, budget_s=job.budget_s)
-    _keep(job, result)
+    keep(*job.where, result, job.state)
     _print(result, ask)
     return ExitCode.INTERRUPTED if result.interrupted else ExitCode.DONE
 
 
-def _keep(job: _Job, result: TuneResult) -> None:
-    hardware, file = job.where
-    tuned = tuned_of(result)
+def keep(hardware: Hardware, file: ModelFile, result: TuneResult, state_dir: Path) -> None:
+    """Keep what was measured for --explain, and what won for later plans.
+
+    A search that came to its end and found nothing takes an earlier winner back: it was among what was tried.
+
+    Raises:
+        LauncherError: the winner cannot be kept.
+    """
+    tuned, purpose = tuned_of(result), result.workload.purpose
     if tuned is not None:
-        save_tuned(hardware, file, tuned, state_dir=job.state)
-    elif not result.interrupted and forget_tuned(hardware, file, purpose=job.purpose, state_dir=job.state):
+        save_tuned(hardware, file, tuned, state_dir=state_dir)
+    elif not result.interrupted and forget_tuned(hardware, file, purpose=purpose, state_dir=state_dir):
         say("what was tuned before did not win again, and is forgotten")
     try:
-        save_result(hardware, result, state_dir=job.state)
+        save_result(hardware, result, state_dir=state_dir)
     except LauncherError as error:
         # What won is kept and printed all the same.
         say(f"{error.message}; --explain will not know of this run")

@@ -7,7 +7,7 @@ import re
 from launcher.errors import UsageError
 
 _UNITS = {"": 60.0, "s": 1.0, "m": 60.0, "h": 3600.0}
-_SHORTEST_S, _LONGEST_S = 5.0, 24 * 3600.0
+_SHORTEST_S, _LONGEST_S = 1.0, 24 * 3600.0
 
 
 def seconds_of(text: str) -> float:
@@ -20,6 +20,6 @@ def seconds_of(text: str) -> float:
     seconds = float(found[1]) * _UNITS[found[2]] if found else 0.0
     if not _SHORTEST_S <= seconds <= _LONGEST_S:
         raise UsageError(
-            f"--budget takes a time from 5s to 24h, such as 90s or 5m, not {text!r}", hint="gpt-oss tune --budget 10m"
+            f"--budget takes a time from 1s to 24h, such as 90s or 5m, not {text!r}", hint="gpt-oss tune --budget 10m"
         )
     return seconds

@@ -1,0 +1,147 @@
+"""`gpt-oss tune` as it is typed: a real search on the demo, what is kept of it, Ctrl-C, and what cannot be tuned."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from launcher.catalogue.types import FilePart, ModelFile
+from launcher.cli.tune_session import keep
+from launcher.cli.tune_view import confirmation_line, print_result
+from launcher.demo import demo_model_path
+from launcher.hardware.tuned import load_tuned
+from launcher.planner.types import Changes
+from launcher.records import from_jsonable
+from launcher.tune.result import About, result_of
+from launcher.tune.sizes import typical
+from launcher.tune.types import TuneResult
+from tests.cli.sandbox import Sandbox
+from tests.planner.builders import files_of
+from tests.tune.landscape import MACHINE, PLAN, World
+from tests.tune.test_search import hilly
+
+
+def record(text: str) -> TuneResult:
+    document: dict[str, Any] = json.loads(text)
+    assert document.pop("schema") == 1
+    return from_jsonable(TuneResult, document)
+
+
+def test_a_search_on_the_demo_is_kept_and_explained(sandbox: Sandbox) -> None:
+    done = sandbox.run("tune", "--demo", "--budget", "2s", "--json")
+    assert done.code == 0, done
+    found = record(done.out)
+    assert found.model == demo_model_path().name
+    assert found.plan_speeds.tg_ts is not None
+    assert {trial.label for trial in found.trials} >= {"flash_attn off", "repack off"}
+    assert found.took_s < 20, "the budget and one test, on a busy machine"
+    assert "\x1b" not in done.out + done.err
+    assert "at most" in done.err
+    again = sandbox.run("tune", "--demo", "--explain", "--json")
+    assert record(again.out) == found
+    told = sandbox.run("tune", "--demo", "--explain").out
+    assert "512 tokens in, 256 out" in told
+    assert "flash_attn off" in told
+    # What is measured is never the tuned plan, and what is planned afterwards says whether it is.
+    plan = json.loads(sandbox.run("plan", "--model", demo_model_path(), "--json").out)
+    assert (plan["tuned"] is None) == (found.adopted is None)
+
+
+def test_ctrl_c_keeps_what_was_measured(sandbox: Sandbox) -> None:
+    with sandbox.start("tune", "--demo", "--budget", "10m", "--json") as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith(b"flash_attn,"):
+                break
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    found = record(out.decode())
+    assert found.interrupted
+    assert found.adopted is None
+    assert record(sandbox.run("tune", "--demo", "--explain", "--json").out) == found
+
+
+def test_a_dry_run_shows_the_space_and_loads_nothing(sandbox: Sandbox) -> None:
+    done = sandbox.run("tune", "--demo", "--dry-run", "--json")
+    assert done.code == 0, done
+    found = json.loads(done.out)
+    assert found["budget_s"] == 300
+    assert {axis["name"]: axis["offered_only"] for axis in found["axes"]}["cache"] is True
+    # The sandbox pins the threads.
+    assert any("Pinned, and so not searched: n_threads." in line for line in found["left_out"])
+    assert not (sandbox.root / "state" / "tune-results.json").exists()
+    assert "flash_attn off" in sandbox.run("tune", "--demo", "--dry-run").out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--for", "speed"), "--for takes chat, serve, long-context, not 'speed'"),
+        (("--explain", "--forget"), "--explain and --forget are two things"),
+        (("--explain",), "was not tuned for chat on this machine"),
+    ],
+)
+def test_what_cannot_be_is_refused(sandbox: Sandbox, words: tuple[str, ...], told: str) -> None:
+    assert told in sandbox.refused("tune", "--demo", *words).error
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems may fill the hole")
+def test_a_sparse_file_is_refused(sandbox: Sandbox) -> None:
+    holes = sandbox.root / "holes.gguf"
+    holes.write_bytes(demo_model_path().read_bytes())
+    with holes.open("r+b") as file:
+        file.truncate(64 << 20)
+    done = sandbox.refused("tune", "--model", holes)
+    assert done.code == 2
+    assert "holes.gguf is a sparse file: of its 64 MiB only" in done.error
+
+
+# What is kept
+
+FILE: ModelFile = replace(
+    files_of("gpt-oss-20b", "MXFP4").files[0], parts=(FilePart(path="m.gguf", size_bytes=7, sha256=None),)
+)
+
+
+def searched(world: World, **changes: Any) -> TuneResult:
+    search = world.search()
+    about = About(model="m.gguf", size_bytes=7, date="2026-11-25", engine=None)
+    found = result_of(search, PLAN, about, workload=typical("chat", PLAN), budget_s=450)
+    return replace(found, **changes)
+
+
+def test_a_winner_is_kept_for_later_plans_until_it_no_longer_wins(tmp_path: Path) -> None:
+    won = searched(World(landscape=hilly, noise=0.005))
+    keep(MACHINE, FILE, won, tmp_path)
+    tuned = load_tuned(MACHINE, FILE, purpose="chat", state_dir=tmp_path)
+    assert tuned is not None
+    assert tuned.changes == won.adopted == Changes(flash_attn=False, n_ubatch=256)
+    nothing = searched(World(noise=0.005))
+    keep(MACHINE, FILE, replace(nothing, interrupted=True), tmp_path)
+    assert load_tuned(MACHINE, FILE, purpose="chat", state_dir=tmp_path) == tuned, (
+        "a search that was stopped says nothing"
+    )
+    keep(MACHINE, FILE, nothing, tmp_path)
+    assert load_tuned(MACHINE, FILE, purpose="chat", state_dir=tmp_path) is None
+
+
+@pytest.mark.parametrize("width", [50, 80, 120])
+def test_a_table_for_every_width(width: int) -> None:
+    console = Console(width=width, record=True, file=io.StringIO(), highlight=False)
+    found = searched(World(landscape=hilly, noise=0.005))
+    print_result(found, console=console)
+    text = console.export_text()
+    assert all(len(line) <= width for line in text.splitlines())
+    assert "flash_attn off" in text
+    assert "kept" in text
+    assert "later plans use" in text
+    assert confirmation_line(found.confirmations[0]).startswith("confirmed over the plan by")
