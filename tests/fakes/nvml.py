@@ -29,6 +29,8 @@ class FakeGpu:
     computing: list[tuple[int, int | None]] | None = None
     """Process ids with their bytes; None of these in a container or under Windows."""
     drawing: list[tuple[int, int | None]] | None = None
+    mig: bool | None = None
+    """Whether it is divided (Multi-Instance GPU); None of a GPU that cannot be."""
 
 
 @dataclass(kw_only=True)
@@ -37,6 +39,8 @@ class FakeNvml:
 
     gpus: list[FakeGpu] = field(default_factory=list)
     driver: str | bytes | None = "560.35.03"
+    cuda: int | None = None
+    """Newest CUDA version that it can run: 12060."""
     init_error: str | None = None
     open_sessions: int = 0
     NVMLError: type[Exception] = NVMLError
@@ -51,6 +55,12 @@ class FakeNvml:
 
     def nvmlSystemGetDriverVersion(self) -> Any:  # noqa: N802
         return _told(self.driver)
+
+    def nvmlSystemGetCudaDriverVersion_v2(self) -> Any:  # noqa: N802
+        return _told(self.cuda)
+
+    def nvmlDeviceGetMigMode(self, handle: FakeGpu) -> Any:  # noqa: N802
+        return [int(_told(handle.mig))] * 2
 
     def nvmlDeviceGetCount(self) -> int:  # noqa: N802
         return len(self.gpus)

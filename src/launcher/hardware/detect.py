@@ -175,7 +175,7 @@ def _nvml(machine: Machine, notes: list[str]) -> tuple[SeenGpu, ...]:
 
 def _other_gpus(machine: Machine, engine: EngineReport) -> tuple[SeenGpu, ...]:
     if machine.system == "Linux":
-        return sysfs.read_gpus(machine.root)
+        return (*sysfs.read_gpus(machine.root), *sysfs.read_tegra(machine.root))
     if machine.system == "Darwin" and not any(device.type == "GPU" for device in engine.devices or ()):
         # Half a second, so only where the engine shows no GPU on a Mac, which always has one.
         return apple.parse_displays(machine.run(apple.SYSTEM_PROFILER) or "")

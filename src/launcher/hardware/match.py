@@ -65,9 +65,14 @@ def rebuild_command(option: str, *, version: str | None, install: Install, syste
 
 
 def merge_seen(nvml: Sequence[SeenGpu], others: Sequence[SeenGpu]) -> tuple[SeenGpu, ...]:
-    """One entry per GPU: NVML's where both saw it, since it tells more."""
+    """One entry per GPU: NVML's where both saw it, since it tells more.
+
+    An NVIDIA GPU without an address (a Jetson's, one that Windows lists) is among those that NVML shows.
+    """
     addresses = {gpu.pci_id for gpu in nvml if gpu.pci_id is not None}
-    return (*nvml, *(gpu for gpu in others if gpu.pci_id not in addresses))
+    known = {"NVIDIA"} if nvml else set[str]()
+    new = (gpu for gpu in others if (gpu.vendor not in known if gpu.pci_id is None else gpu.pci_id not in addresses))
+    return (*nvml, *new)
 
 
 def usable_devices(

@@ -40,11 +40,11 @@ def read_gpus(load: Callable[[], Any] = load_nvml) -> tuple[tuple[SeenGpu, ...],
     except nvml.NVMLError as error:
         return (), (f"NVML: {error}",)
     try:
-        driver = _ask(nvml, nvml.nvmlSystemGetDriverVersion)
+        driver = ask(nvml, nvml.nvmlSystemGetDriverVersion)
         gpus = []
         notes = []
-        for index in range(_ask(nvml, nvml.nvmlDeviceGetCount) or 0):
-            handle = _ask(nvml, nvml.nvmlDeviceGetHandleByIndex, index)
+        for index in range(ask(nvml, nvml.nvmlDeviceGetCount) or 0):
+            handle = ask(nvml, nvml.nvmlDeviceGetHandleByIndex, index)
             if handle is None:
                 notes.append(f"NVML: GPU {index} does not answer (fallen off the bus, or no permission)")
                 continue
@@ -55,18 +55,18 @@ def read_gpus(load: Callable[[], Any] = load_nvml) -> tuple[tuple[SeenGpu, ...],
 
 
 def _read_gpu(nvml: Any, handle: Any, driver: Any) -> SeenGpu:
-    memory = _ask(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
-    capability = _ask(nvml, nvml.nvmlDeviceGetCudaComputeCapability, handle)
-    pci = _ask(nvml, nvml.nvmlDeviceGetPciInfo, handle)
+    memory = ask(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
+    capability = ask(nvml, nvml.nvmlDeviceGetCudaComputeCapability, handle)
+    pci = ask(nvml, nvml.nvmlDeviceGetPciInfo, handle)
     return SeenGpu(
-        description=_text(_ask(nvml, nvml.nvmlDeviceGetName, handle)) or "NVIDIA GPU",
+        description=text_of(ask(nvml, nvml.nvmlDeviceGetName, handle)) or "NVIDIA GPU",
         vendor="NVIDIA",
         probe="nvml",
-        pci_id=normalise_pci_id(_text(pci.busId) or "") if pci is not None else None,
+        pci_id=normalise_pci_id(text_of(pci.busId) or "") if pci is not None else None,
         total_bytes=int(memory.total) if memory is not None else None,
         free_bytes=int(memory.free) if memory is not None else None,
         compute_capability="{}.{}".format(*capability) if capability is not None else None,
-        driver=_text(driver),
+        driver=text_of(driver),
     )
 
 
@@ -87,21 +87,24 @@ class OpenGpu:
 
     def used_bytes(self) -> int | None:
         """Of all processes together, and what the driver keeps."""
-        memory = _ask(self._nvml, self._nvml.nvmlDeviceGetMemoryInfo, self._handle)
+        memory = ask(self._nvml, self._nvml.nvmlDeviceGetMemoryInfo, self._handle)
         return None if memory is None else int(memory.used)
 
     def bytes_by_process(self) -> dict[int, int]:
         """By process id as the driver knows it, which in a container is the host's; empty where it does not tell."""
         found: dict[int, int] = {}
         # What computes through CUDA is in one list, through Vulkan in the other, and through both in both.
-        for ask in (self._nvml.nvmlDeviceGetComputeRunningProcesses, self._nvml.nvmlDeviceGetGraphicsRunningProcesses):
-            for process in _ask(self._nvml, ask, self._handle) or ():
+        for listed in (
+            self._nvml.nvmlDeviceGetComputeRunningProcesses,
+            self._nvml.nvmlDeviceGetGraphicsRunningProcesses,
+        ):
+            for process in ask(self._nvml, listed, self._handle) or ():
                 if process.usedGpuMemory is not None:
                     found[process.pid] = max(found.get(process.pid, 0), int(process.usedGpuMemory))
         return found
 
-    def _thousandths(self, ask: Any) -> float | None:
-        value = _ask(self._nvml, ask, self._handle)
+    def _thousandths(self, function: Any) -> float | None:
+        value = ask(self._nvml, function, self._handle)
         return None if value is None else value / 1e3
 
 
@@ -120,10 +123,10 @@ def open_gpus(load: Callable[[], Any] = load_nvml) -> Iterator[dict[str, OpenGpu
         return
     try:
         found = {}
-        for index in range(_ask(nvml, nvml.nvmlDeviceGetCount) or 0):
-            handle = _ask(nvml, nvml.nvmlDeviceGetHandleByIndex, index)
-            pci = None if handle is None else _ask(nvml, nvml.nvmlDeviceGetPciInfo, handle)
-            pci_id = None if pci is None else normalise_pci_id(_text(pci.busId) or "")
+        for index in range(ask(nvml, nvml.nvmlDeviceGetCount) or 0):
+            handle = ask(nvml, nvml.nvmlDeviceGetHandleByIndex, index)
+            pci = None if handle is None else ask(nvml, nvml.nvmlDeviceGetPciInfo, handle)
+            pci_id = None if pci is None else normalise_pci_id(text_of(pci.busId) or "")
             if pci_id is not None:
                 found[pci_id] = OpenGpu(nvml, handle)
         yield found
@@ -131,7 +134,7 @@ def open_gpus(load: Callable[[], Any] = load_nvml) -> Iterator[dict[str, OpenGpu
         nvml.nvmlShutdown()
 
 
-def _ask(nvml: Any, function: Callable[..., Any], *arguments: Any) -> Any:
+def ask(nvml: Any, function: Callable[..., Any], *arguments: Any) -> Any:
     """One NVML call; None where this GPU or driver does not support it."""
     try:
         return function(*arguments)
@@ -139,7 +142,7 @@ def _ask(nvml: Any, function: Callable[..., Any], *arguments: Any) -> Any:
         return None
 
 
-def _text(value: Any) -> str | None:
+def text_of(value: Any) -> str | None:
     """NVML answered bytes until 2022."""
     if isinstance(value, bytes):
         return value.decode(errors="replace")

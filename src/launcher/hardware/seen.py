@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Vendor = Literal["NVIDIA", "AMD", "Intel", "Apple"]
-Probe = Literal["nvml", "sysfs", "system_profiler"]
+Probe = Literal["nvml", "sysfs", "device-tree", "system_profiler", "cim"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SeenGpu:
-    """What NVML, sysfs or macOS tell of one GPU. None is what they do not tell."""
+    """What NVML, the system or a device tree tell of one GPU. None is what they do not tell."""
 
     description: str
     vendor: Vendor

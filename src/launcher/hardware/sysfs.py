@@ -36,6 +36,25 @@ def read_gpus(root: Path) -> tuple[SeenGpu, ...]:
     return tuple(gpu for gpu in gpus if gpu is not None)
 
 
+def read_tegra(root: Path) -> tuple[SeenGpu, ...]:
+    """The GPU of an NVIDIA Jetson, which is on no bus: the device tree tells the board. Empty on other machines."""
+    compatible = (read_text(root / "proc/device-tree/compatible") or "").split("\0")
+    if not any(name.startswith("nvidia,tegra") for name in compatible):
+        return ()
+    model = (read_text(root / "proc/device-tree/model") or "").strip("\0 \n")
+    return (
+        SeenGpu(
+            description=model or "NVIDIA Tegra",
+            vendor="NVIDIA",
+            probe="device-tree",
+            pci_id=None,
+            total_bytes=None,
+            free_bytes=None,
+            driver="nvgpu" if (root / "etc/nv_tegra_release").exists() else None,
+        ),
+    )
+
+
 def _read_gpu(root: Path, folder: Path) -> SeenGpu | None:
     number = {name: parse_hex(read_text(folder / name)) for name in ("class", "vendor", "device", "revision")}
     vendor = _VENDORS.get(number["vendor"] or 0)

@@ -86,7 +86,7 @@ class IdleDevice:
     total_bytes: int | None
     free_bytes: int | None
     probe: str
-    """`nvml`, `sysfs`, `system_profiler`."""
+    """`nvml`, `sysfs`, `device-tree`, `system_profiler`, `cim`."""
     reason: str
     """One sentence: why the engine does not use it."""
     remedy: str | None
