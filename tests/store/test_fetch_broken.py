@@ -79,7 +79,7 @@ def test_a_connection_that_is_cut_again_and_again_gives_up_and_says_what_is_kept
         fetch(file, config=config(hub, cache_dir), progress=progress, outside=naps.outside)
     assert raised.value.hint == f"gpt-oss pull {file.name}"
     # The first try brought bytes, so the count began after it; waits double.
-    assert naps.asked_s == [1.0, 2.0, 4.0, 8.0, 16.0]
+    assert naps.asked_s == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
     assert progress.finished == 1
     assert find_cached(file, cache_dir) is None
     hub.file(REPO, PATH).faults.cut_at = None

@@ -23,8 +23,8 @@ READ_TIMEOUT_S = 30.0
 """Silence in the middle of a transfer; slow links still bring a packet in this time, a dead one is noticed."""
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 30.0
-"""Waits double between tries up to this, so that the tries below bridge about a minute without a network."""
-TRIES_WITHOUT_BYTES = 6
+"""Waits double between tries up to this, so that the tries below bridge two minutes: a router that dials in anew."""
+TRIES_WITHOUT_BYTES = 9
 """Tries in a row that brought nothing before giving up; one that brought bytes starts the count anew."""
 LOOK_UP_TRIES = 3
 """Of the small first question: nothing is lost yet, so a person hears of trouble within seconds."""
@@ -58,19 +58,20 @@ class Patience:
         """`longest_asked_s`: what the hub may ask us to wait; for more, a person decides."""
         self._tries = tries
         self._longest_asked_s = longest_asked_s
-        self._failed = 0
+        self.failed = 0
+        """Tries since something came."""
 
     def reset(self) -> None:
         """Something came: start counting anew."""
-        self._failed = 0
+        self.failed = 0
 
     def wait_s(self, trouble: TransientError) -> float:
         """Seconds to wait before the next try. Raises the trouble's NetworkError when there is to be none."""
-        self._failed += 1
+        self.failed += 1
         asked_s = trouble.wait_s
-        if self._failed >= self._tries or (asked_s is not None and asked_s > self._longest_asked_s):
+        if self.failed >= self._tries or (asked_s is not None and asked_s > self._longest_asked_s):
             raise trouble.error from trouble
-        return min(FIRST_WAIT_S * 2 ** (self._failed - 1), LONGEST_WAIT_S) if asked_s is None else asked_s
+        return min(FIRST_WAIT_S * 2 ** (self.failed - 1), LONGEST_WAIT_S) if asked_s is None else asked_s
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

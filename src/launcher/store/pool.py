@@ -29,6 +29,8 @@ LOOK_S = 0.1
 """How often the caller looks at what has come, to tell it."""
 _JOIN_S = 2.0
 """For a connection that is being opened when all is over: it can't be cut, and does no harm."""
+_TRIES_BEFORE_MIRROR = 2
+"""In a row that brought nothing. Where no mirror can be asked either it is the network, and waiting goes on."""
 _NOT_ALLOWED = frozenset({401, 403})
 """What the hub does not let this login read is not looked for elsewhere."""
 _SYNC_BYTES = 16 * MIB
@@ -188,6 +190,9 @@ class Pool:
         if self._stop.is_set():
             return
         growing.source.forget_address()
+        if patience.failed >= _TRIES_BEFORE_MIRROR and self._moved_on(growing, remote, trouble.error):
+            patience.reset()
+            return
         try:
             wait_s = patience.wait_s(trouble)
         except NetworkError as error:
