@@ -202,6 +202,7 @@ def test_reordered_sums_pass(tmp_path: Path) -> None:
         demo_model_path(), PLAIN, PLAIN, reading=SHORT, scratch=tmp_path / "scratch", tell=steps.append
     )
     assert (same.max_kld, same.top1_agreement, same.ln_ppl_ratio) == (0, 1, 0)
+    assert [step.reading for step in steps if step.done == 0] == ["reference", "candidate"]
     assert [step.reading for step in steps if step.done == 1] == ["reference", "candidate"]
     other = compare(replace(PLAIN, flash_attn=True, n_ubatch=48, repack=True), tmp_path)
     assert other.passes, other

@@ -142,6 +142,7 @@ class _Comparison:
         params = reading_params(params, windows)
         n_tokens = sum(len(window.tokens) for window in windows)
         n_read = 0
+        self._answer({"reading": what, "done": 0.0})
         with LlamaContext.open(self._lib, model, params, self._log) as context:
             for window in windows:
                 context.clear()

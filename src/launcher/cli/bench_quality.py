@@ -86,7 +86,8 @@ def _past_bounds(report: QualityReport) -> LauncherError:
     params = report.candidate.load_params
     plain = params.type_k == params.type_v == "f16"
     return LauncherError(
-        "these settings change what the model says: " + "; ".join(report.failures),
+        f"these settings change what the model says: {report.failures[0]}",
+        details=report.failures[1:],
         hint="gpt-oss plan --model auto" if plain else "gpt-oss bench --quality --cache-type-k f16 --cache-type-v f16",
     )
 
