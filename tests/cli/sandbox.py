@@ -81,6 +81,8 @@ class Sandbox:
             "GPT_OSS_DATA_DIR": str(root / "data"),
             "GPT_OSS_STATE_DIR": str(root / "state"),
             "GPT_OSS_CACHE_DIR": str(self.cache),
+            # Otherwise an Ollama that serves this machine is looked into.
+            "OLLAMA_MODELS": str(root / "home" / ".ollama" / "models"),
             # Small parallel regions on a busy machine wait for each other longer than they compute.
             "GPT_OSS_THREADS": "1",
         }

@@ -101,7 +101,7 @@ def _row(found: FoundModel, listed: ModelFile | None, state_dir: Path) -> ModelR
         name = first.label  # as its own application calls it: there is nothing to type here
     return ModelRow(
         name=name,
-        model=found.facts.model or found.facts.arch,
+        model=listed.model if listed is not None else found.facts.model or found.facts.arch,
         quant=listed.quant if listed is not None else found.facts.quant,
         size_bytes=found.size_bytes,
         total_bytes=found.size_bytes if state not in ("incomplete", "damaged") else None,
