@@ -16,6 +16,7 @@ from launcher.catalogue.ggml_types import tensor_bytes
 from launcher.catalogue.gguf import TensorInfo
 from launcher.catalogue.types import FilePart, ModelFile, ModelSpec
 from launcher.records import RecordError, from_jsonable, to_jsonable
+from launcher.store.small import read_small
 
 SCHEMA = 1
 
@@ -139,7 +140,7 @@ def _digest(*texts: str) -> str:
 
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(read_small(path))
     except RecursionError as error:  # nested a thousand deep: not ours
         raise RecordError(str(error)) from error
 

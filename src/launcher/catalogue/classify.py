@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from launcher.catalogue.types import FilePart, ModelFile
+from launcher.text import is_safe_path
 
 
 class ListedFile(Protocol):
@@ -81,7 +82,8 @@ def classify(files: Sequence[ListedFile], *, repo: str, revision: str | None, re
     one of the two releases.
     """
     groups: dict[tuple[str, int], dict[int, ListedFile]] = {}
-    for file in sorted(files, key=lambda file: file.path):
+    safe = [file for file in files if is_safe_path(file.path)]
+    for file in sorted(safe, key=lambda file: file.path):
         name = file.path.rsplit("/", 1)[-1]
         if not name.lower().endswith(".gguf") or not _stem(name) or _NOT_A_MODEL.search(_stem(name)):
             continue
@@ -92,7 +94,8 @@ def classify(files: Sequence[ListedFile], *, repo: str, revision: str | None, re
         index, count = (int(part.group(1)), int(part.group(2))) if part else (1, 1)
         groups.setdefault((_PART.sub("", stem), count), {})[index] = file
     models: list[ModelFile] = []
-    notes: list[str] = []
+    notes = [f"{repo}: {len(files) - len(safe)} files whose names are no safe paths are left out"]
+    notes = notes if len(safe) < len(files) else []
     for (stem, count), parts in groups.items():
         missing = count - len([index for index in parts if 1 <= index <= count])
         if missing or len(parts) != count:

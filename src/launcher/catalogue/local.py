@@ -20,6 +20,7 @@ from launcher.catalogue.shipped import Shipped, recipe_of_label
 from launcher.errors import DamagedFileError
 from launcher.records import from_jsonable, to_jsonable
 from launcher.store.hashes import write_json
+from launcher.store.small import read_small
 from launcher.store.walk import SeenFile
 
 State = Literal["complete", "incomplete", "damaged", "unusable", "other"]
@@ -66,7 +67,7 @@ class FactsCache:
         self._old: dict[str, Any] = {}
         self._new: dict[str, Any] = {}
         with suppress(OSError, ValueError, RecursionError):
-            data = json.loads(self._path.read_bytes())
+            data = json.loads(read_small(self._path))
             if isinstance(data, dict) and data.get("schema") == SCHEMA and isinstance(data.get("files"), dict):
                 self._old = data["files"]
 

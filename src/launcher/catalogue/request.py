@@ -37,7 +37,7 @@ class FromPath:
 
 
 def parse_request(
-    text: str, *, known_repos: Iterable[str] = (), exists: Callable[[Path], bool] = Path.exists
+    text: str, *, known_repos: Iterable[str] = (), exists: Callable[[Path], bool] | None = None
 ) -> AnyRelease | FromRepo | FromPath:
     """Read the value of `--model`. A file that exists wins over a repository of that name.
 
@@ -50,7 +50,7 @@ def parse_request(
     if lowered in RELEASES:
         return AnyRelease(model=RELEASES[lowered])
     path = _expanded(text)
-    if lowered.endswith(".gguf") or (text and exists(path)) or text.startswith(("/", "./", "../", "~")):
+    if lowered.endswith(".gguf") or (text and (exists or _exists)(path)) or text.startswith(("/", "./", "../", "~")):
         return FromPath(path=path)
     match = _REPO.match(text.strip())
     if match:
@@ -61,6 +61,14 @@ def parse_request(
         + (f" (did you mean {near}?)" if near else ""),
         hint=f"gpt-oss plan --model {near or 'auto'}",
     )
+
+
+def _exists(path: Path) -> bool:
+    """Whether it is there; a name that no file can have is not."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _expanded(text: str) -> Path:

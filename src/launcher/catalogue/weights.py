@@ -26,8 +26,10 @@ _GPT_OSS_ARCH = "gpt-oss"
 _OLLAMA_ARCH = "gptoss"
 _GPT_OSS_SWA_PATTERN = 2
 """llama.cpp models/openai-moe.cpp: `load_swa_pattern(ml, 2)`, unless the file says otherwise."""
-MAX_LAYERS = 10_000
-"""Beyond every real model (llama.cpp's own limit, LLAMA_MAX_LAYERS, is 512), so that a hostile count costs nothing."""
+MAX_LAYERS = 512
+MAX_EXPERTS = 512
+"""llama.cpp's own limits, LLAMA_MAX_LAYERS and LLAMA_MAX_EXPERTS (llama-hparams.h)."""
+_LIMITS = {".block_count": MAX_LAYERS, ".expert_count": MAX_EXPERTS}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -185,6 +187,10 @@ def spec_from_header(header: GgufHeader, *, fallback_id: str = "model", path: st
     pattern = keys.number(f"{arch}.attention.sliding_window_pattern", _GPT_OSS_SWA_PATTERN)
     n_layer = keys.number(f"{arch}.block_count")
     n_expert = keys.number(f"{arch}.expert_count", 0)
+    n_expert_used = keys.number(f"{arch}.expert_used_count", 0)
+    if n_expert and not 0 < n_expert_used <= n_expert:
+        # llama.cpp asserts the same (llama-model.cpp, load_hparams).
+        raise DamagedFileError(f"the GGUF says that {n_expert_used} of {n_expert} experts are used", path=path)
     return ModelSpec(
         id=_model_id(keys, arch, n_layer, n_expert, fallback_id),
         arch=arch,
@@ -199,7 +205,7 @@ def spec_from_header(header: GgufHeader, *, fallback_id: str = "model", path: st
         n_swa=n_swa,
         swa_pattern=max(pattern, 1) if n_swa else 1,
         n_expert=n_expert,
-        n_expert_used=keys.number(f"{arch}.expert_used_count", 0),
+        n_expert_used=n_expert_used,
         n_ff_exp=keys.number(f"{arch}.expert_feed_forward_length", 0),
         n_ff=0 if n_expert else keys.number(f"{arch}.feed_forward_length", 0),
     )
@@ -233,9 +239,9 @@ class _Keys:
             value = max(numbers, default=default)
         if value is None:
             raise DamagedFileError(f"the GGUF does not say {key}: it is not a whole model", path=self._path)
-        limit = MAX_LAYERS if key.endswith(".block_count") else 2**32 - 1
+        limit = next((most for name, most in _LIMITS.items() if key.endswith(name)), 2**32 - 1)
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= limit:
-            raise DamagedFileError(f"the GGUF says {key} is {value!r}", path=self._path)
+            raise DamagedFileError(f"the GGUF says {key} is {value!r:.60}", path=self._path)
         return value
 
     def length(self, key: str, default: int) -> int:

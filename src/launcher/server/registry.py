@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from launcher.paths import write_atomic
@@ -71,7 +72,8 @@ def running(state_dir: Path) -> tuple[ServerRecord, ...]:
     for path in sorted(servers_dir(state_dir).glob("*.json")):
         record = read_record(path)
         if record is None or not is_alive(record):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # a folder, or a state folder that may only be read
+                path.unlink(missing_ok=True)
         else:
             found.append(record)
     return tuple(sorted(found, key=lambda record: record.port))
@@ -84,5 +86,5 @@ def read_record(path: Path) -> ServerRecord | None:
         if not isinstance(table, Mapping):
             return None
         return from_jsonable(ServerRecord, {key: value for key, value in table.items() if key != "schema"})
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None

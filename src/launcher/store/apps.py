@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from launcher.store.local import expand, hub_cache_dir
+from launcher.store.small import read_small
 
 App = Literal["hub cache", "llama.cpp", "LM Studio", "Jan", "GPT4All", "Ollama", "your folder"]
 Layout = Literal["hub", "tree", "flat", "jan", "ollama"]
@@ -202,8 +203,6 @@ def _json(path: Path) -> Mapping[str, Any]:
 def _text(path: Path) -> str | None:
     """A small text file of another program; None where there is none that can be read."""
     try:
-        with path.open("rb") as stream:
-            data = stream.read(_SETTINGS_BYTES + 1)
-        return data.decode("utf-8-sig") if len(data) <= _SETTINGS_BYTES else None
+        return read_small(path, limit_bytes=_SETTINGS_BYTES).decode("utf-8-sig")
     except (OSError, ValueError):
         return None

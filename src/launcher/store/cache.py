@@ -20,7 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from launcher.errors import UsageError
+from launcher.store.small import read_small
+from launcher.text import is_safe_path
 
+_REF_BYTES = 1000
 PART_SUFFIX = ".gpt-oss.part"
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
@@ -80,17 +83,9 @@ class RepoCache:
 
     def pointer(self, commit: str, path: str) -> Path:
         """Where a file of a commit is found. Raises UsageError for a path that leaves the snapshot."""
-        pure = PurePosixPath(path)
-        if (
-            not is_commit(commit)
-            or pure.is_absolute()
-            or "\\" in path
-            or "\0" in path
-            or not pure.parts
-            or ".." in pure.parts
-        ):
-            raise UsageError(f"{self.repo} lists a file with an unsafe name: {path!r}", hint="gpt-oss plan")
-        return self.folder / "snapshots" / commit / Path(*pure.parts)
+        if not is_commit(commit) or not is_safe_path(path):
+            raise UsageError(f"{self.repo} lists a file with an unsafe name: {path!r:.100}", hint="gpt-oss plan")
+        return self.folder / "snapshots" / commit / Path(*PurePosixPath(path).parts)
 
     def ref(self, name: str) -> Path:
         """File that holds the commit of a branch."""
@@ -99,8 +94,8 @@ class RepoCache:
     def read_ref(self, name: str) -> str | None:
         """Commit of a branch as last seen; None where nobody has noted it."""
         try:
-            text = self.ref(name).read_text(encoding="utf-8").strip()
-        except OSError:
+            text = read_small(self.ref(name), limit_bytes=_REF_BYTES).decode().strip()
+        except (OSError, ValueError):
             return None
         return text if is_commit(text) else None
 
@@ -143,7 +138,7 @@ def link_pointer(blob: Path, pointer: Path, *, symlink: Callable[[Path, str], No
 def write_ref(ref: Path, commit: str) -> None:
     """Note the commit of a branch, whole or not at all."""
     try:
-        if ref.read_text(encoding="utf-8") == commit:
+        if read_small(ref, limit_bytes=_REF_BYTES) == commit.encode():
             return
     except OSError:
         pass

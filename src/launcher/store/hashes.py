@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.records import from_jsonable, to_jsonable
+from launcher.store.small import read_small
 
 CHUNK_BYTES = 4 * 1024**2
 
@@ -40,7 +41,7 @@ def read_hash(cache_dir: Path, path: Path) -> HashRecord | None:
     """What is known of a file as it is now; None where nothing is, or it has changed since."""
     try:
         found = path.stat()
-        record = from_jsonable(HashRecord, json.loads(_record_path(cache_dir, path).read_bytes()))
+        record = from_jsonable(HashRecord, json.loads(read_small(_record_path(cache_dir, path))))
     except (OSError, ValueError, RecursionError):
         return None
     same = (record.size_bytes, record.mtime_ns) == (found.st_size, found.st_mtime_ns)

@@ -10,6 +10,7 @@ from array import array
 from pathlib import Path
 from typing import BinaryIO
 
+from launcher.store.small import read_small
 from launcher.units import MIB
 
 PIECE_BYTES = 4 * MIB
@@ -105,7 +106,7 @@ def open_journal(path: Path, size_bytes: int) -> tuple[Journal, bool]:
 def read_journal(path: Path, size_bytes: int) -> array[int] | None:
     """The entries as they stand, for whoever only watches; None where there is no journal of such a file."""
     try:
-        data = path.read_bytes()
+        data = read_small(path)
     except OSError:
         return None
     count = -(-size_bytes // PIECE_BYTES)

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from launcher.errors import NetworkError, UsageError
-from launcher.store.cache import is_commit
+from launcher.store.cache import is_commit, is_sha256
 from launcher.store.config import HubConfig, hub_config
 from launcher.store.connection import may_pass
 from launcher.store.reach import Reach
@@ -17,6 +17,8 @@ from launcher.store.types import HubFile, RepoListing
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
 
+_ABSURD_BYTES = 2**50
+"""A thousand times the largest file of a model."""
 LISTING_TIMEOUT_S = 10.0
 """The answer is a few kB that the hub gives in under a second; past this the catalogue's fallback serves better."""
 
@@ -72,22 +74,34 @@ def _list_at(asked: Asked, token: str | None, timeout_s: float, reach: Reach) ->
         raise refusal(error.response.status_code, error.response.headers, asked) from error
     except transport_errors() as error:
         raise unreachable(str(error), asked) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         # A proxy or a network's login page that answers 200 with HTML, or JSON of another shape.
         raise NetworkError(
             f"{asked.endpoint} answered with something that is no listing of {repo}: {one_line(str(error))[:80]}",
             url=asked.endpoint,
             hint="env -u HF_ENDPOINT gpt-oss plan",
         ) from error
-    if not is_commit(info.sha) or info.siblings is None:
+    if not isinstance(info.sha, str) or not is_commit(info.sha) or info.siblings is None:
         raise NetworkError(f"{asked.endpoint} lists {repo} without a commit or files", url=asked.endpoint)
-    return RepoListing(repo=repo, commit=str(info.sha), files=tuple(_hub_file(sibling) for sibling in info.siblings))
+    return RepoListing(repo=repo, commit=str(info.sha), files=tuple(map(_hub_file, _named(info.siblings))))
+
+
+def _named(siblings: list[RepoSibling]) -> list[RepoSibling]:
+    """Without entries that are no files: nothing checks the types of a listing, whatever its records promise."""
+    return [sibling for sibling in siblings if isinstance(sibling.rfilename, str)]
 
 
 def _hub_file(sibling: RepoSibling) -> HubFile:
     sha256 = sibling.lfs.sha256 if sibling.lfs else None
     size_bytes = sibling.size if sibling.size is not None or sibling.lfs is None else sibling.lfs.size
-    return HubFile(path=sibling.rfilename, size_bytes=size_bytes, sha256=sha256, etag=sha256 or sibling.blob_id)
+    known_sha256 = sha256 if isinstance(sha256, str) and is_sha256(sha256) else None
+    known_size = isinstance(size_bytes, int) and not isinstance(size_bytes, bool) and 0 <= size_bytes < _ABSURD_BYTES
+    return HubFile(
+        path=sibling.rfilename,
+        size_bytes=size_bytes if known_size else None,
+        sha256=known_sha256,
+        etag=known_sha256 or sibling.blob_id,
+    )
 
 
 def transport_errors() -> tuple[type[Exception], ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -108,14 +109,18 @@ def check_parts(path: Path) -> tuple[Path, ...]:
 def _check_readable(part: Path, *, of_model: Path, count: int) -> None:
     what = part.name if count == 1 else f"{part.name}, one of the {count} parts of {of_model.name},"
     try:
+        kind = part.stat().st_mode
+        if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+            # A pipe would be waited for, and a device never ends.
+            raise DamagedFileError(f"{part} is no file", path=str(part), hint=f"ls -l {part}")
         with part.open("rb") as stream:
             empty = not stream.read(1)
     except FileNotFoundError:
         raise DamagedFileError(f"{what} is not in {part.parent}", path=str(part), hint="gpt-oss plan") from None
     except IsADirectoryError:
         raise DamagedFileError(f"{part} is a folder, not a GGUF file", path=str(part), hint=f"ls {part}") from None
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise DamagedFileError(f"{what} can't be read: {reason}", path=str(part), hint=f"ls -l {part}") from error
     if empty:
         raise DamagedFileError(f"{what} is empty", path=str(part), hint=f"ls -l {part}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from launcher.errors import UsageError
 from launcher.store.cache import PART_SUFFIX, RepoCache, is_commit
 from launcher.store.removal import DAMAGED_SUFFIX, Doomed, doomed_model
+from launcher.store.small import read_small
 
 _UNFINISHED = (PART_SUFFIX, ".incomplete", DAMAGED_SUFFIX)
 
@@ -66,7 +67,7 @@ def _unshown(cache: RepoCache, already: set[Path]) -> Iterator[Doomed]:
 def _named_commits(refs: Path) -> Iterator[str]:
     for path in refs.rglob("*"):
         try:
-            text = path.read_text(encoding="utf-8").strip()
+            text = read_small(path).decode().strip()
         except (OSError, ValueError):
             continue
         if is_commit(text):

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from launcher.store.hashes import write_json
+from launcher.store.small import read_small
 
 
 def note_use(state_dir: Path, path: Path, *, at: str) -> None:
@@ -20,7 +21,7 @@ def note_use(state_dir: Path, path: Path, *, at: str) -> None:
 def last_used(state_dir: Path, path: Path) -> str | None:
     """When a model was last loaded; None where that was never, or not by the launcher."""
     try:
-        note = json.loads(_note_path(state_dir, path).read_bytes())
+        note = json.loads(read_small(_note_path(state_dir, path)))
     except (OSError, ValueError, RecursionError):
         return None
     at = note.get("at") if isinstance(note, dict) and note.get("path") == os.path.realpath(path) else None

@@ -16,6 +16,7 @@ from typing import Any
 
 from launcher.store.apps import App, Place
 from launcher.store.cache import is_commit, is_sha256
+from launcher.store.small import read_small
 
 MAX_ENTRIES = 50_000
 """Names read below one root. A model folder holds hundreds; a home folder named by mistake must not cost minutes."""
@@ -279,9 +280,7 @@ def _ollama_name(manifest: Path, manifests: Path) -> str:
 
 def _small_text(path: str) -> str | None:
     try:
-        with open(path, "rb") as stream:  # noqa: PTH123  # ten thousand of them
-            data = stream.read(_MANIFEST_BYTES + 1)
-        return data.decode("utf-8-sig") if len(data) <= _MANIFEST_BYTES else None
+        return read_small(path, limit_bytes=_MANIFEST_BYTES).decode("utf-8-sig")
     except (OSError, ValueError):
         return None
 
