@@ -77,7 +77,7 @@ def test_a_dry_run_shows_the_space_and_loads_nothing(sandbox: Sandbox) -> None:
     assert found["budget_s"] == 300
     assert {axis["name"]: axis["offered_only"] for axis in found["axes"]}["cache"] is True
     # The sandbox pins the threads.
-    assert any("Pinned, and so not searched: n_threads." in line for line in found["left_out"])
+    assert any(line == "n_threads: pinned by the command line or the settings." for line in found["left_out"])
     assert not (sandbox.root / "state" / "tune-results.json").exists()
     assert "flash_attn off" in sandbox.run("tune", "--demo", "--dry-run").out
 

@@ -62,7 +62,7 @@ def test_settings_that_need_a_load_come_last() -> None:
 def test_what_was_pinned_is_left_alone(wish: dict[str, Any], gone: tuple[str, ...]) -> None:
     whole, found = space(ground()), space(ground(**wish))
     assert set(labels(whole)) - set(labels(found)) == set(gone)
-    assert any("Pinned" in line for line in found.left_out)
+    assert any("pinned by" in line for line in found.left_out)
 
 
 def test_what_does_not_fit_is_not_tried() -> None:

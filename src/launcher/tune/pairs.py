@@ -16,6 +16,8 @@ from launcher.tune.types import Speeds, Touches
 
 FIRST_TEST = BenchTest(n_prompt=128, n_gen=8)
 """What the plan's own speed is learnt from, before it is known how large tests may be."""
+_REPEATS, _REPEATS_PART = 4, 0.02
+"""How often the plan is run again to see how much speeds vary here, and the part of the budget that it may cost."""
 _SPARE = 1.1
 """Tests take about as long as the plan's, and some longer."""
 
@@ -100,8 +102,12 @@ class Pairs:
         """Of the budget; below 0 past it."""
         return self.budget_s - self.spent_s
 
-    def learn(self, plan: LoadParams) -> None:
-        """How fast the plan is, and how long a load takes. Raises EngineError where the plan itself cannot be run."""
+    def learn(self, plan: LoadParams) -> Logs:
+        """How fast the plan is, how long a load takes, and where that costs next to nothing how far runs of it differ.
+
+        Raises:
+            EngineError: the plan itself cannot be run.
+        """
         begun = self._clock()
         self.say("loading")
         first = self._meter.measure(plan, FIRST_TEST, self._n_streams)
@@ -109,6 +115,11 @@ class Pairs:
         self.load_s = max(0.0, self._clock() - begun - (1.5 * first.prompt_ns + first.gen_ns) / 1e9)
         again = self._one(plan, FIRST_TEST, "the plan")
         self.speeds = self.speeds_of(FIRST_TEST, again)
+        alike = Logs()
+        for _ in range(min(_REPEATS, affordable(_REPEATS_PART * self.budget_s, self.cost_s(FIRST_TEST)))):
+            before, again = again, self._one(plan, FIRST_TEST, "the plan")
+            self.add(alike, before, again, "both")
+        return alike
 
     def speeds_of(self, test: BenchTest, timing: Timing) -> Speeds:
         """Tokens per second; of several sequences all that were decoded."""

@@ -39,6 +39,11 @@ class Noise:
     squares: float = 0.0
     n: int = 0
 
+    def learn(self, log: float) -> None:
+        """A ratio of two runs of the same settings."""
+        self.squares += log**2
+        self.n += 1
+
     @property
     def sd(self) -> float:
         """Standard deviation of one ratio's logarithm, between the prior and what was seen."""

@@ -17,7 +17,7 @@ from launcher.tune.board import Board, Judge, Verdict, changes_of, is_numeric
 from launcher.tune.changes import given, merged, spelt, with_changes
 from launcher.tune.heats import offer, race, screen
 from launcher.tune.pairs import CrashError, Logs, Measures, Pairs, Step, affordable
-from launcher.tune.race import MIN_PAIRS, is_faster, is_slower, n_more, ratio_of
+from launcher.tune.race import MIN_PAIRS, is_faster, is_slower, n_more, ratio_of, turn_log
 from launcher.tune.sizes import decode_share, sizes_for, told_apart
 from launcher.tune.types import Axis, Confirmation, Ratio, Space, Speeds, Workload
 
@@ -102,13 +102,18 @@ class Search:
     def _learnt(self) -> Board:
         """How fast the plan is; then how large tests may be, and what they can tell."""
         pairs = self._pairs
-        pairs.learn(self._plan)
+        alike = pairs.learn(self._plan)
         self.speeds = pairs.speeds
         pairs.decode_share = decode_share(self._workload, self.speeds)
         sizes = sizes_for(self._workload, self.speeds, pairs.budget_s, self._plan)
         self._space = told_apart(self._space, self._plan, sizes)
         self.left_out = self._space.left_out
         self.board = Board(plan=self._plan, sizes=sizes, pairs=pairs, judge=self._judge, fits=self._fits)
+        prompt_share = 1 - pairs.decode_share
+        for prompt, decode in zip(alike.prompt, alike.decode, strict=True):
+            self.board.noise["prompt"].learn(turn_log(prompt_share, prompt, 0.0))
+            self.board.noise["decode"].learn(turn_log(prompt_share, 0.0, decode))
+            self.board.noise["both"].learn(turn_log(prompt_share, prompt, decode))
         return self.board
 
     def _confirm(self, board: Board) -> None:

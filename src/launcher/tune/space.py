@@ -208,4 +208,4 @@ def _pins(ground: Ground) -> Iterator[str]:
     if ground.request.type_k is not None or ground.request.type_v is not None:
         pinned.append("the cache's type")
     if pinned:
-        yield f"Pinned, and so not searched: {', '.join(pinned)}."
+        yield f"{', '.join(pinned)}: pinned by the command line or the settings."
