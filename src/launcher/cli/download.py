@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from launcher.catalogue.request import RELEASES
 from launcher.catalogue.types import ModelFile
 from launcher.cli.context import is_offline
 from launcher.cli.output import say, talk_console
@@ -64,7 +65,10 @@ def _fetched(file: ModelFile, settings: Settings) -> LocalModel:
 
 def _ask(file: ModelFile, settings: Settings) -> None:
     size = format_bytes(file.size_bytes)
-    say(f"Downloading {file.name}: {size}. The model is OpenAI's, licensed {LICENCE}.")
+    licence = f"Its licence is told on https://huggingface.co/{file.repo}."
+    if file.model in RELEASES:
+        licence = f"The model is OpenAI's, licensed {LICENCE}."
+    say(f"Downloading {file.name}: {size}. {licence}")
     if settings.yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return
     import typer
