@@ -15,6 +15,7 @@ from launcher.cli.download import DownloadBar
 from launcher.cli.output import print_json, say
 from launcher.errors import DamagedFileError, LauncherError, UsageError
 from launcher.paths import folders
+from launcher.settings import Settings
 from launcher.store.config import hub_endpoint
 from launcher.store.local import hub_cache_dir
 from launcher.store.transfer_dir import Manifest
@@ -33,7 +34,7 @@ def run_export(
 
     settings = load_settings({"model": model, "quant": quant})
     how = ExportOptions(piece_bytes=_piece_bytes(piece_size), link=link)
-    file = _here(settings.model, settings.quant)
+    file = _here(settings)
     with DownloadBar() as bar:
         done = export_model(file, folder, cache_dir=hub_cache_dir(), options=how, progress=bar)
     if as_json:
@@ -86,9 +87,10 @@ def _piece_bytes(text: str | None) -> int | None:
         raise UsageError(f"--piece-size: {error}", hint="gpt-oss models export --help") from error
 
 
-def _here(model: str, quant: str | None) -> ModelFile:
+def _here(settings: Settings) -> ModelFile:
     """The one file that `--model` and `--quant` mean, of those on this disk."""
-    wanted = _catalogue(model, quant)
+    model = settings.model
+    wanted = _catalogue(model, settings.quant, settings.model_dirs)
     here = [file for file in wanted if file.local_path is not None]
     if len(here) == 1 and here[0].repo is None:
         return _of_repository(here[0])
@@ -117,10 +119,16 @@ def _of_repository(file: ModelFile) -> ModelFile:
         return replace(carried_file(path, _known(), bar).manifest.model_file(), local_path=path)
 
 
-def _catalogue(model: str, quant: str | None = None) -> tuple[ModelFile, ...]:
+def _catalogue(model: str, quant: str | None = None, model_dirs: tuple[Path, ...] = ()) -> tuple[ModelFile, ...]:
     """What is known without a network."""
     found = load_catalogue(
-        request_model=model, request_quant=quant, offline=True, refresh=False, isa=(), cache_dir=folders().cache
+        request_model=model,
+        request_quant=quant,
+        offline=True,
+        refresh=False,
+        isa=(),
+        cache_dir=folders().cache,
+        model_dirs=model_dirs,
     )
     return found.files
 
