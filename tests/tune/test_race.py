@@ -125,3 +125,11 @@ def test_settings_of_both_halves_need_both() -> None:
     assert together(["prompt", "prompt"]) == "prompt"
     assert together(["prompt", "decode"]) == "both"
     assert together(["both"]) == "both"
+
+
+def test_runs_of_the_same_settings_say_how_noisy_the_machine_is() -> None:
+    noise = Noise()
+    for log in (0.2, -0.2, 0.1):
+        noise.learn(log)
+    assert noise.sd > 0.1
+    assert not runner(-0.1).lost(noise), "there a tenth is nothing"

@@ -138,6 +138,31 @@ def test_a_plan_that_cannot_be_run_is_an_error() -> None:
         World(crash=lambda _: True).search()
 
 
+def test_a_plan_that_can_no_longer_be_run_ends_the_search_and_keeps_what_was_measured() -> None:
+    """A setting that took the machine down with it, for instance."""
+    n_seen = 0
+
+    def later(_params: LoadParams) -> bool:
+        nonlocal n_seen
+        n_seen += 1
+        return n_seen > 12
+
+    search = World(landscape=hilly, noise=0.005, crash=later).search()
+    assert search.failure is not None
+    assert search.adopted == Changes()
+    assert outcomes(search)["n_threads 4"] == "slower"
+
+
+def test_on_a_noisy_machine_one_run_drops_few() -> None:
+    """Tests are short enough here that runs of the plan alone tell the noise before any race."""
+    trials = []
+    for seed in range(12):
+        search = World(landscape=lambda _: (3500.0, 1200.0), noise=0.15, seed=seed).search(budget_s=60)
+        assert search.board is not None
+        trials += [trial for trial in search.board.trials if trial.axis == "n_threads"]
+    assert sum(trial.n_pairs == 1 for trial in trials) < 0.2 * len(trials)
+
+
 def test_ctrl_c_adopts_nothing_that_was_not_confirmed() -> None:
     whole = World(landscape=hilly, noise=0.005)
     whole.search()

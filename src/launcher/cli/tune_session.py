@@ -171,6 +171,8 @@ def _tune(job: _Job, ground: Ground, model: Path, ask: Ask) -> int:
     result = result_of(search, plan.load_params, about, workload=workload, budget_s=job.budget_s)
     keep(*job.where, result, job.state)
     _print(result, ask)
+    if search.failure is not None:
+        raise search.failure
     return ExitCode.INTERRUPTED if result.interrupted else ExitCode.DONE
 
 

@@ -41,7 +41,7 @@ def result_of(search: Search, plan: LoadParams, about: About, *, workload: Workl
         pp_ratio=total_ratio(confirmations, lambda one: one.prompt),
         tg_ratio=total_ratio(confirmations, lambda one: one.decode),
         notes=search.left_out,
-        interrupted=search.interrupted,
+        interrupted=search.interrupted or search.failure is not None,
     )
 
 

@@ -49,6 +49,8 @@ class Search:
         self.speeds = Speeds()
         self.left_out: tuple[str, ...] = space.left_out
         self.interrupted = False
+        self.failure: EngineError | None = None
+        """Why the plan could not be run any more, after it could."""
 
     @property
     def spent_s(self) -> float:
@@ -61,31 +63,39 @@ class Search:
         return self.board.adopted if self.board else Changes()
 
     def run(self) -> None:
-        """Search until everything was tried or the budget is spent. Ctrl-C ends it early, and is noted.
+        """Search until everything was tried or the budget is spent.
+
+        Ctrl-C ends it early, and so does the plan once it can no longer be run: both are noted.
 
         Raises:
-            EngineError: the plan itself cannot be run.
+            EngineError: the plan cannot be run at all.
         """
         try:
-            board = self._learnt()
-            contexts = [axis for axis in self._space.axes if not axis.reloads]
-            for axis in contexts:
-                if not axis.offer:
-                    self._raced(board, axis)
-            self._confirm(board)
-            for axis in contexts:
-                if axis.offer:
-                    offer(board, axis)
-            for axis in self._space.axes:
-                if axis.reloads:
-                    screen(board, axis)
-                    self._confirm(board)
+            self._all(self._learnt())
         except KeyboardInterrupt:
             self.interrupted = True
+        except EngineError as error:
+            if self.board is None:
+                raise
+            self.failure = error
+        finally:
             if self.board is not None:
                 self.board.rename(self.board.won, "unfinished", "stopped before it was confirmed")
-        finally:
             self._pairs.release()
+
+    def _all(self, board: Board) -> None:
+        contexts = [axis for axis in self._space.axes if not axis.reloads]
+        for axis in contexts:
+            if not axis.offer:
+                self._raced(board, axis)
+        self._confirm(board)
+        for axis in contexts:
+            if axis.offer:
+                offer(board, axis)
+        for axis in self._space.axes:
+            if axis.reloads:
+                screen(board, axis)
+                self._confirm(board)
 
     @staticmethod
     def _raced(board: Board, axis: Axis) -> None:
