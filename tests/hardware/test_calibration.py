@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,37 @@ def test_the_last_runs_of_each_test_are_kept() -> None:
     different = [run(test="a"), run(settings="4 threads"), run(engine="llama-bench"), run(recipe="another")]
     assert bounded(different * 2) == tuple(different * 2)
     assert len(bounded([run(recipe=str(n)) for n in range(KEPT_RUNS + 9)])) == KEPT_RUNS
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ts", float("nan")),
+        ("ts", float("inf")),
+        ("ts", -1.0),
+        ("n_tokens", 0),
+        ("predicted_ts", float("nan")),
+        ("date", "\x1b[2J"),
+        ("work", []),
+        ("work", [[[["CPU draw", float("inf")]]]]),
+        ("work", [[[["CPU draw", -5.0]]]]),
+    ],
+)
+def test_figures_that_nobody_measured_are_passed_over(tmp_path: Path, name: str, value: Any) -> None:
+    here = cpu_machine()
+    keep_runs(here, [run(1), run(2)], state_dir=tmp_path)
+    kept = json.loads((tmp_path / FILE_NAME).read_text())
+    kept["runs"][0][name] = value
+    (tmp_path / FILE_NAME).write_text(json.dumps(kept))
+    # What JSON cannot say spoils the whole file.
+    lasting = () if any(word in json.dumps(value) for word in ("NaN", "Infinity")) else (run(2),)
+    assert kept_runs(here, state_dir=tmp_path) == lasting
+
+
+def test_a_pipe_in_place_of_the_file_holds_nobody_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / FILE_NAME)
+    assert kept_runs(cpu_machine(), state_dir=tmp_path) == ()
+    assert keep_runs(cpu_machine(), [run()], state_dir=tmp_path) == (run(),)
 
 
 def test_a_speed_that_is_none_is_refused(tmp_path: Path) -> None:

@@ -130,6 +130,8 @@ def test_a_file_that_is_slow_by_itself_keeps_that_to_itself() -> None:
         [*runs_of("20b", truth={}), *runs_of("120b", truth={}), *runs_of("20b-F16", truth={}, slower=1.4)], SHIPPED
     )
     assert abs(off("20b-F16", found, truth={}, slower=1.4)) < 0.04
+    four: dict[str, Any] = {"n_threads": 4, "n_threads_batch": 4}
+    assert abs(off("20b-F16", found, truth={}, slower=1.4, **four)) < 0.12, "it is slow with other settings as well"
     assert abs(off("20b", found, truth={})) < 0.04
 
 

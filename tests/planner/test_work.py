@@ -32,6 +32,14 @@ def test_a_prompt_needs_the_output_matrix_for_its_last_token_alone() -> None:
     assert amount(batches, costs.BLOCK) == 4 * amount(work, costs.BLOCK) == 4 * 24
 
 
+def test_a_device_multiplies_the_output_matrix_for_one_token_as_well() -> None:
+    device, _ = parts_of(SPEC_20B, WEIGHTS, gpu_params(25))
+    assert device.head.n_params == pytest.approx(201_088 * 2880)
+    short = replace(SPEC_20B, n_head=0)  # no attention
+    products = amount(prompt_work(short, WEIGHTS, gpu_params(25), 512, 0), costs.device_term("CUDA0", "product"))
+    assert products == pytest.approx(2 * 512 * (device.n_params - device.head.n_params))
+
+
 def test_active_weights_are_counted_by_their_bits() -> None:
     # 3.6 billion active of 20.9, as the model's card has it; the embeddings are looked up.
     (host,) = parts_of(SPEC_20B, WEIGHTS, load_params())
@@ -47,7 +55,7 @@ def test_what_is_repacked_depends_on_the_processor_and_the_placement() -> None:
     assert 0 < arm.n_plain_params < x86.n_plain_params < x86.n_params, "Q8_0 is repacked on ARM alone"
     (plain,) = parts_of(SPEC_20B, WEIGHTS, load_params(repack=False))
     assert plain.n_plain_params == plain.n_params
-    beside = parts_of(SPEC_20B, WEIGHTS, gpu_params(25, 24))[-1]
+    beside = parts_of(SPEC_20B, WEIGHTS, gpu_params(25, 24, repack=True))[-1]
     assert beside.n_plain_params == beside.n_params
 
 

@@ -10,6 +10,7 @@ from launcher.cli.bench_view import speed
 from launcher.cli.columns import Cell, Column, is_styled, table, terminal_width
 from launcher.planner.costs import Figure
 from launcher.planner.types import Calibration, MeasuredRun
+from launcher.text import printable
 
 _COSTS = (
     Column(name="cost"),
@@ -96,7 +97,6 @@ def _files(runs: Sequence[MeasuredRun], found: Calibration) -> list[str]:
     for left in found.residuals:
         if left.settings is None:
             what = "prompts" if left.kind == "pp" else "decoding"
-            lines.append(
-                f"{names[left.recipe]}, {what}: {left.factor - 1:+.0%} of time that these costs do not explain"
-            )
+            name = printable(names[left.recipe])
+            lines.append(f"{name}, {what}: {left.factor - 1:+.0%} of time that these costs do not explain")
     return ["", *lines] if lines else []

@@ -33,7 +33,7 @@ def fit(runs: Sequence[MeasuredRun], shipped: Mapping[str, float]) -> Calibratio
         runs: the oldest first.
         shipped: seconds per unit of each term (`costs.unit_costs`).
     """
-    known = [run for run in runs if run.ts > 0 and run.n_tokens > 0 and explains(run.work, shipped)]
+    known = [run for run in runs if run.ts > 0 and run.n_tokens > 0 and (seconds_of(run.work, shipped) or 0.0) > 0]
     if not known:
         return None
     terms = _free_terms(known, shipped)
