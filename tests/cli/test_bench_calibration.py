@@ -146,6 +146,8 @@ def test_settings_that_were_tuned_are_predicted_as_the_plan_says(world: World) -
         ts = one.ts(test)
         assert ts is not None
         assert other.ts(test) == pytest.approx(ratio * ts)
+        measured = Calibration(n_runs=1, last_date="2026-11-25", costs=(), residuals=())
+        assert other.ts(test, measured) == ts, "runs of tuned settings hold the gain themselves"
 
 
 def test_predictions_within_the_bound_hold(capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,10 +32,11 @@ class Predictor:
     """What the plan itself says beside the model of speed: ratios that tuning measured."""
 
     def ts(self, test: BenchTest, calibration: Calibration | None = None) -> float | None:
-        """Tokens per second; with another calibration where one is given."""
+        """Tokens per second; or as a calibration by runs of this plan has them, which hold what tuning gained."""
         subject = self.subject if calibration is None else replace(self.subject, calibration=calibration)
         found = throughput.run_ts(subject, n_prompt=test.n_prompt, n_gen=test.n_gen, n_depth=test.n_depth)
-        return None if found is None else found * self.scales["pp" if test.n_prompt else "tg"]
+        scale = self.scales["pp" if test.n_prompt else "tg"] if calibration is None else 1.0
+        return None if found is None else found * scale
 
     def work(self, test: BenchTest) -> Work:
         """Of a whole prompt, or of the token half way through."""
