@@ -85,6 +85,7 @@ class HubHandler(BaseHTTPRequestHandler):
             path=self.path,
             range=self.headers.get("Range"),
             authorization=self.headers.get("Authorization"),
+            peer=self.client_address,
         )
         self.hub.requests.add(self._seen)
         try:

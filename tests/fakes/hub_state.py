@@ -154,6 +154,8 @@ class Seen:
     """As sent, with its query."""
     range: str | None
     authorization: str | None
+    peer: tuple[str, int] = ("", 0)
+    """The client's end of the connection: the same for requests that share one."""
     status: int = 0
     body_bytes: int = 0
     """Bytes of body handed to the socket so far."""

@@ -84,6 +84,15 @@ def test_ranges_come_at_the_same_time_and_no_more_than_allowed(cache_dir: Path) 
         assert max(at_once) == 2
 
 
+def test_ranges_share_connections(cache_dir: Path) -> None:
+    """An answer that was not read to its very end closed its connection: a handshake for every 64 MiB."""
+    with loopback_hub({REPO: {PATH: LARGE}}) as hub:
+        fetch(model_file(hub), config=config(hub, cache_dir), pace=Pace(n_connections=2))
+        peers = [seen.peer for seen in hub.requests.of("cdn", "GET")]
+        assert len(peers) > 2
+        assert len(set(peers)) == 2
+
+
 def test_the_hub_is_asked_once_for_the_storage_address(cache_dir: Path) -> None:
     """The hub counts its answers; each range of a large file would be two questions instead of one."""
     with loopback_hub({REPO: {PATH: LARGE}}) as hub:

@@ -6,7 +6,7 @@ import math
 import threading
 from collections.abc import Callable
 
-SLOW_FOR_S = 30.0
+SLOW_FOR_S = 15.0
 """A connection is judged after this long; a busy link may pause for seconds."""
 SLOW_BYTES_PER_S = 4096.0
 """Below this a connection is opened anew. Nothing is lost by it, so a line that is no faster only pays a round trip."""
@@ -48,8 +48,6 @@ class StallWatch:
         self._clock = clock
         self._since_s = clock()
         self._bytes = 0
-        self.bytes_per_s: float | None = None
-        """In the last window; None in the first."""
 
     def pause(self, seconds: float) -> None:
         """Time that we did not read, by our own will."""
@@ -61,10 +59,16 @@ class StallWatch:
         elapsed_s = self._clock() - self._since_s
         if elapsed_s < SLOW_FOR_S:
             return False
-        self.bytes_per_s = self._bytes / elapsed_s
+        if self.bytes_per_s < max(SLOW_BYTES_PER_S, SLOW_SHARE * fastest_bytes_per_s):
+            return True
         self._since_s += elapsed_s
         self._bytes = 0
-        return self.bytes_per_s < max(SLOW_BYTES_PER_S, SLOW_SHARE * fastest_bytes_per_s)
+        return False
+
+    @property
+    def bytes_per_s(self) -> float:
+        """Of the window so far."""
+        return self._bytes / max(self._clock() - self._since_s, 0.001)
 
 
 class Estimate:

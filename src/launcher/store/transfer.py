@@ -39,7 +39,7 @@ class Line:
     on_answer: Callable[[httpx.Response | None], None] = lambda _: None
     """Told of the answer that is being read, so that it can be cut off from another thread."""
     bytes_per_s: float = 0.0
-    """When last judged."""
+    """Of the last range."""
     new_bytes: int = 0
     """That this connection brought."""
     held_until_s: float = 0.0
@@ -96,11 +96,12 @@ def _receive(response: httpx.Response, remote: RemoteFile, claim: Claim, line: L
                 blocks.put()
                 line.sleep(wait_s)
                 watch.pause(wait_s)
-            if over >= 0 and not claim.is_rest:
+            if over > 0:
+                # Not at the exact end: an answer that is read to its end leaves the connection for the next range.
                 break
             if watch.crawls(len(chunk), line.fastest()):
                 raise _crawling(remote, watch)
-            line.bytes_per_s = watch.bytes_per_s or 0.0
+        line.bytes_per_s = watch.bytes_per_s
     finally:
         blocks.put()
 
@@ -138,7 +139,7 @@ class _Blocks:
 
 
 def _crawling(remote: RemoteFile, watch: StallWatch) -> TransientError:
-    rate = format_rate(watch.bytes_per_s or 0.0)
+    rate = format_rate(watch.bytes_per_s)
     message = f"a connection for {remote.asked.path} brings only {rate}"
     return TransientError(NetworkError(message, url=remote.url, hint=remote.asked.retry), wait_s=0.0)
 
