@@ -61,18 +61,20 @@ def test_what_is_repacked_depends_on_the_processor_and_the_placement() -> None:
 
 def test_amounts_are_those_of_one_thread() -> None:
     one, four = (decode_work(SPEC_20B, WEIGHTS, load_params(n_threads=n), 1000) for n in (1, 4))
-    for term in (costs.DRAW, costs.DECODE, costs.DECODE_PLAIN, costs.CACHE):
+    for term in (costs.DRAW, costs.DECODE, costs.DECODE_PLAIN, costs.ATTEND):
         assert amount(one, term) == pytest.approx(4 * amount(four, term))
     assert amount(one, costs.RAM) == amount(four, costs.RAM)
     assert amount(one, costs.BLOCK) == amount(four, costs.BLOCK) == 24
 
 
-def test_depth_costs_the_cache_within_its_windows() -> None:
+def test_depth_costs_attention_within_its_windows() -> None:
     shallow, deep, deeper = (
-        amount(decode_work(SPEC_20B, WEIGHTS, load_params(), d), costs.CACHE) for d in (0, 128, 256)
+        amount(decode_work(SPEC_20B, WEIGHTS, load_params(), d), costs.ATTEND) for d in (0, 128, 256)
     )
     assert shallow == 0
     assert deeper - deep == pytest.approx((deep - shallow) / 2), "past the window only every other block reads more"
+    # Twelve blocks see everything: 64 heads of queries, by keys and by values.
+    assert deeper - deep == pytest.approx(12 * 128 * 2 * 64 * (64 + 64) / load_params().n_threads)
 
 
 def test_a_small_prompt_reads_fewer_experts() -> None:

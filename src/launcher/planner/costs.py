@@ -18,7 +18,7 @@ MEASURED_EFFICIENCY = 1.0  # of RAM's bandwidth as measured here: the probe read
 HOST_BYTES_PER_S_PER_THREAD = 26e9  # what one core draws while it decodes
 HOST_DECODE_OPS = 67e9  # two for each weight: what one core multiplies while it decodes repacked weights
 HOST_DECODE_PLAIN_OPS = 36e9  # the same in the file's layout
-HOST_CACHE_BYTES_PER_S = 5e9  # of the cache, by one thread
+HOST_ATTEND_OPS = 15e9  # the same on the rows of the cache, head by head
 PLAIN_LAYOUT_SLOWDOWN = 0.75  # weights on the CPU that are not repacked
 BLOCK_S = {"MTL": 160e-6}  # fixed cost of a block, by ggml's backend name
 DEFAULT_BLOCK_S = 75e-6
@@ -33,7 +33,7 @@ ATTENTION_SLOWDOWN = 0.7  # of a prompt: no weights, but f16 rows of the cache
 PLAIN_FLOPS_SLOWDOWN = 0.67  # prompts on weights that are not repacked
 
 RAM, DISK, HOP, LINK = "CPU memory", "disk", "hop", "link"
-DRAW, CACHE = "CPU draw", "CPU cache"
+DRAW, ATTEND = "CPU draw", "CPU attention, one token"
 DECODE, DECODE_PLAIN = "CPU decode", "CPU decode, plain"
 BLOCK, TOKEN_BLOCK = "CPU block", "CPU token and block"
 PRODUCT, PRODUCT_PLAIN, ATTENTION = "CPU product", "CPU product, plain", "CPU attention"
@@ -60,7 +60,7 @@ _WHAT: dict[str, tuple[Unit, str]] = {
     DRAW: ("B/s", "weights that one thread reads while it decodes"),
     DECODE: ("op/s", "of one thread while it decodes repacked weights"),
     DECODE_PLAIN: ("op/s", "the same of weights in the file's layout"),
-    CACHE: ("B/s", "the KV cache that one thread reads while it decodes"),
+    ATTEND: ("op/s", "the same in the attention of one token, by one thread"),
     BLOCK: ("s", "fixed cost of a block, for each token or micro-batch"),
     TOKEN_BLOCK: ("s", "of a prompt's token in a block, on one thread, beside products and attention"),
     PRODUCT: ("op/s", "of one core: prompts on repacked weights"),
@@ -106,7 +106,7 @@ def unit_costs(hardware: Hardware, rates: Mapping[str, Rate]) -> dict[str, float
         DRAW: 1 / HOST_BYTES_PER_S_PER_THREAD,
         DECODE: 1 / HOST_DECODE_OPS,
         DECODE_PLAIN: 1 / HOST_DECODE_PLAIN_OPS,
-        CACHE: 1 / HOST_CACHE_BYTES_PER_S,
+        ATTEND: 1 / HOST_ATTEND_OPS,
         BLOCK: HOST_BLOCK_S,
         TOKEN_BLOCK: HOST_TOKEN_BLOCK_S,
         PRODUCT: 1 / flops,

@@ -133,13 +133,18 @@ def decode_work(
 ) -> Work:
     """One token with `depth` tokens in the context."""
     parts = parts_of(spec, weights, params)
+    # Operations for each byte of the cache: every head of a query looks at the rows that its group shares.
+    attention = _cell_ops(spec) / kv_row_bytes(spec, params.type_k, params.type_v)
     steps: list[Step] = [_one((costs.HOP, float(_hops(spec, params))))]
     for part in parts:
         cached = part.kv_full_bytes * depth + part.kv_window_bytes * min(depth, spec.n_swa)
         if not part.weight_bytes + cached:
             continue
         if part.name == HOST:
-            steps += [_host_reads(part, params, cached), _one((costs.BLOCK, float(part.n_blocks)))]
+            ops = attention * (part.kv_full_bytes * depth + part.kv_window_bytes * min(depth, spec.n_swa))
+            steps.append(_host_reads(part, params))
+            steps.append((((costs.RAM, cached),), ((costs.ATTEND, ops / params.n_threads),)))
+            steps.append(_one((costs.BLOCK, float(part.n_blocks))))
         else:
             steps.append(_one((costs.device_term(part.name, "memory"), part.weight_bytes + cached)))
             steps.append(_one((costs.device_term(part.name, "block"), float(part.n_blocks))))
@@ -149,17 +154,16 @@ def decode_work(
     return _used(steps)
 
 
-def _host_reads(part: Part | Head, params: LoadParams, cached: float = 0.0, n_times: int = 1) -> Step:
+def _host_reads(part: Part | Head, params: LoadParams, n_times: int = 1) -> Step:
     """Few cores cannot draw all that RAM gives, nor multiply as fast as they could draw."""
     n_bytes = part.weight_bytes if isinstance(part, Part) else part.n_bytes
     n = params.n_threads / n_times
     plain_slows = costs.PLAIN_LAYOUT_SLOWDOWN if not params.repack or params.devices else 1.0
     n_repacked = part.n_params - part.n_plain_params
-    cache = (costs.CACHE, cached / n)
     return (
-        ((costs.RAM, n_times * (n_bytes + cached) / plain_slows),),
-        ((costs.DRAW, n_bytes / n), cache),
-        ((costs.DECODE, 2 * n_repacked / n), (costs.DECODE_PLAIN, 2 * part.n_plain_params / n), cache),
+        ((costs.RAM, n_times * n_bytes / plain_slows),),
+        ((costs.DRAW, n_bytes / n),),
+        ((costs.DECODE, 2 * n_repacked / n), (costs.DECODE_PLAIN, 2 * part.n_plain_params / n)),
     )
 
 
@@ -229,7 +233,12 @@ def _attention_ops(spec: ModelSpec, n_prompt: int, depth: int) -> float:
     """Multiplications and additions of one token's attention over all blocks: q by k, and scores by v."""
     mean = depth + n_prompt / 2
     cells = sum(min(mean, spec.n_swa) if is_swa_layer(spec, i) else mean for i in range(spec.n_layer))
-    return 2.0 * cells * spec.n_head * (spec.n_embd_head_k + spec.n_embd_head_v)
+    return cells * _cell_ops(spec)
+
+
+def _cell_ops(spec: ModelSpec) -> float:
+    """Of one cell in one block, for one token."""
+    return 2.0 * spec.n_head * (spec.n_embd_head_k + spec.n_embd_head_v)
 
 
 def _hops(spec: ModelSpec, params: LoadParams) -> int:
