@@ -13,10 +13,16 @@ import httpx
 import pytest
 
 from launcher.errors import NetworkError
-from launcher.store.connection import default_client
+from launcher.store.connection import Connection, TransientError, default_client
 from launcher.store.hub import Outside, Pace, fetch, list_repo, open_remote
-from launcher.store.journal import PIECE_BYTES
+from launcher.store.journal import PIECE_BYTES, open_journal
 from launcher.store.local import find_cached
+from launcher.store.pace import RateLimit
+from launcher.store.part_file import DiskFile
+from launcher.store.partial import Partial
+from launcher.store.refusals import Asked
+from launcher.store.source import Source
+from launcher.store.transfer import Line, fetch_range
 from tests.fakes.hub import Hub, loopback_hub
 from tests.store.build import (
     PATH,
@@ -324,3 +330,41 @@ def test_a_proxy_of_another_kind_is_named_without_its_password(monkeypatch: pyte
     with pytest.raises(NetworkError, match="a proxy that downloads can't use") as raised:
         default_client()
     assert "secret" not in str(raised.value)
+
+
+@dataclass
+class Ticks:
+    """A clock that goes on by a second whenever it is looked at."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1.0
+        return self.now
+
+
+@pytest.mark.parametrize(("fastest", "crawls"), [(100 * MB, True), (0.0, False)])
+def test_a_connection_that_crawls_beside_another_is_given_up_with_what_it_brought(
+    cache_dir: Path, fastest: float, *, crawls: bool
+) -> None:
+    cache_dir.mkdir()
+    partial = Partial(DiskFile(cache_dir / "part"), open_journal(cache_dir / "journal", len(LARGE))[0])
+    line = Line(
+        limit=RateLimit(None, Ticks()), sleep=lambda _: None, fastest=lambda: fastest, clock=Ticks()
+    )  # 64 KiB chunks at a few seconds each
+    with loopback_hub({REPO: {PATH: LARGE}}) as hub, default_client() as client:
+        connection = Connection(config(hub, cache_dir), client, lambda _: None)
+        source = Source(connection, connection.look_up(Asked(endpoint=hub.url, repo=REPO, path=PATH)))
+        claim = partial.claim(1)
+        assert claim is not None
+        if crawls:
+            with pytest.raises(TransientError, match="brings only") as raised:
+                fetch_range(source, claim, line)
+            assert raised.value.wait_s == 0.0
+            assert 0 < partial.done_bytes < len(LARGE)
+        else:
+            fetch_range(source, claim, line)
+            assert partial.is_complete
+            assert line.bytes_per_s > 0
+    partial.close()
+    assert (cache_dir / "part").read_bytes() == LARGE[: partial.done_bytes]
