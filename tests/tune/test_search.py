@@ -92,7 +92,7 @@ def test_what_the_budget_has_no_room_for_is_told() -> None:
     search = World(landscape=hilly).search(budget_s=60)
     assert search.adopted == Changes()
     assert outcomes(search)["repack off"] == "unfinished"
-    assert any("n_ubatch 256" in line and "the budget allows no prompt" in line for line in search.left_out)
+    assert any("n_ubatch 256" in line and "the budget has no room for a prompt" in line for line in search.left_out)
 
 
 def test_a_crash_costs_the_setting_that_crashed() -> None:

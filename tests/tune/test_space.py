@@ -137,7 +137,7 @@ def test_micro_batches_are_compared_where_a_prompt_can_fill_them(budget_s: float
     if n_prompt == 0:
         assert tests.batches is None
         assert "n_ubatch" not in labels(found)
-        assert any("the budget allows no prompt" in line for line in found.left_out)
+        assert any("the budget has no room for a prompt" in line for line in found.left_out)
     else:
         assert tests.batches is not None
         assert tests.batches.n_prompt == n_prompt

@@ -73,9 +73,9 @@ def told_apart(space: Space, params: LoadParams, sizes: Sizes) -> Space:
         gone = [option.label for option in axis.options if option not in options]
         if gone:
             left_out.append(
-                f"{', '.join(gone)}: a prompt of {n_prompt} tokens does not tell it apart."
+                f"{', '.join(gone)}: a prompt of {n_prompt} tokens is too short to show it."
                 if n_prompt
-                else f"{', '.join(gone)}: the budget allows no prompt that is as large."
+                else f"{', '.join(gone)}: the budget has no room for a prompt as large."
             )
     return replace(space, axes=tuple(axes), left_out=(*space.left_out, *left_out))
 
