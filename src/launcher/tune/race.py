@@ -17,7 +17,7 @@ from launcher.tune.types import Ratio
 
 MIN_PAIRS = MIN_SAMPLES
 """Fewer pairs show nothing."""
-PRIOR_SD = 0.015
+PRIOR_SD = 0.02
 """Spread of a ratio of two runs before any was seen: what an idle machine shows in tests of a second or two."""
 PRIOR_N = 2
 """How many differences the prior counts for."""

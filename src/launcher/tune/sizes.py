@@ -17,7 +17,7 @@ _TYPICAL: dict[Purpose, Workload] = {
 }
 _PROMPT_PART = 1 / 80
 """Of the budget, for one test of a prompt: some sixty tests and the loads make a search."""
-_DECODE_PART = 1 / 200
+_DECODE_PART = 1 / 150
 _BATCHES_PART = 1 / 16
 """For one prompt that is as large as the micro-batches: three of them are compared in a round."""
 _DEPTH_PART = 1 / 12
