@@ -2,7 +2,8 @@
 
 Each model is measured twice with `gpt-oss bench`: the first runs calibrate, the second ones judge. "Calibrated" has the
 model's own first run among them, "by the others" has not. What was measured is kept in --folder, so that a run that
-was stopped goes on where it was; models that are made there (5 GB, random weights) are kept as well.
+was stopped goes on where it was; models that are made there (6 GB, random weights) are kept as well. To measure a run
+anew, remove its NAME-first.json or NAME-second.json.
 
     python scripts/prediction_errors.py --folder /tmp/errors gpt-oss-20b-MXFP4.gguf SmolLM2-135M-Instruct.Q4_1.gguf
     python scripts/prediction_errors.py --folder /tmp/errors --no-made --dry-run
