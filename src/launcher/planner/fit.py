@@ -24,7 +24,7 @@ MOST = math.log(10)  # a factor beyond is a broken run, not a property of the ma
 _ROUNDS = 40
 _STEP = 0.7  # of the logarithm in a round: alternatives change places on the way
 _CALMER = 10
-_DONE = 1e-7
+_DONE = 1e-5
 
 
 def fit(runs: Sequence[MeasuredRun], shipped: Mapping[str, float]) -> Calibration | None:
