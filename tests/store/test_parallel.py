@@ -96,7 +96,7 @@ def test_ranges_share_connections(cache_dir: Path) -> None:
         fetch(model_file(hub), config=config(hub, cache_dir), pace=Pace(n_connections=2))
         peers = [seen.peer for seen in hub.requests.of("cdn", "GET")]
         assert len(peers) > 2
-        assert len(set(peers)) == 2
+        assert len(set(peers)) <= 2
 
 
 def test_the_hub_is_asked_once_for_the_storage_address(cache_dir: Path) -> None:
