@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launcher.hardware import apple, nvidia, sysfs
-from launcher.hardware.seen import normalise_pci_id, parse_int
+from launcher.hardware.seen import INTEL_INTEGRATED, normalise_pci_id, parse_int
 from launcher.units import GIB
 from tests.fakes.nvml import FakeGpu, FakeNvml
 from tests.hardware.trees import plant, text, write
@@ -83,7 +83,7 @@ def test_amd_is_named_by_chip_and_revision_and_tells_its_memory(tmp_path: Path) 
 def test_intel_is_named_by_pci_ids_and_its_audio_device_is_no_gpu(tmp_path: Path) -> None:
     (gpu,) = sysfs.read_gpus(plant("laptop_hybrid", tmp_path))
     assert gpu.description == "Intel Iris Xe Graphics"
-    assert gpu.pci_id == sysfs.INTEL_INTEGRATED
+    assert gpu.pci_id == INTEL_INTEGRATED
     assert gpu.total_bytes is None
 
 

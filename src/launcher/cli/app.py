@@ -8,6 +8,7 @@ from launcher.cli.bench import bench_app
 from launcher.cli.chat import chat
 from launcher.cli.config import config_app
 from launcher.cli.connect import connect
+from launcher.cli.doctor import doctor
 from launcher.cli.hardware import hardware
 from launcher.cli.history import history_app
 from launcher.cli.launch import launch
@@ -52,6 +53,7 @@ app.command()(chat)
 app.command()(plan)
 app.command()(pull)
 app.command()(hardware)
+app.command()(doctor)
 app.command()(serve)
 app.command()(ps)
 app.command()(logs)

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from launcher.hardware.sysfs import INTEL_INTEGRATED
+from launcher.hardware.seen import INTEL_INTEGRATED
 from launcher.hardware.types import Device, DeviceKind, HostMemory, IdleDevice
 
 if TYPE_CHECKING:

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Vendor = Literal["NVIDIA", "AMD", "Intel", "Apple"]
+INTEL_INTEGRATED = "0000:00:02.0"
+"""The address of Intel's integrated graphics on every generation."""
+
 Probe = Literal["nvml", "sysfs", "device-tree", "system_profiler", "cim"]
 
 

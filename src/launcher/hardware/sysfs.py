@@ -19,8 +19,6 @@ _DISPLAY = 0x03
 """PCI base class of display controllers (VGA, 3D)."""
 _ACCELERATOR = 0x12
 """PCI base class of processing accelerators: AMD Instinct. Intel's are NPUs, which ggml does not use."""
-INTEL_INTEGRATED = "0000:00:02.0"
-"""The address of Intel's integrated graphics on every generation."""
 
 _PCI_IDS = ("usr/share/hwdata/pci.ids", "usr/share/misc/pci.ids")
 _AMDGPU_IDS = "usr/share/libdrm/amdgpu.ids"

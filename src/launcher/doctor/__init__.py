@@ -1,0 +1,1 @@
+"""What keeps a machine from running models well, and the command that mends it."""

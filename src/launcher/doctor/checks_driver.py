@@ -1,0 +1,87 @@
+"""Judgements on NVIDIA's driver, on toolkits, and on who holds GPU memory. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from launcher.doctor import remedies
+from launcher.doctor.known import version
+from launcher.doctor.scene import Scene
+from launcher.doctor.types import Check, Holder, Nvidia, Platform, Status, Toolkit
+from launcher.units import GIB, format_bytes
+
+MUCH_BYTES = GIB
+"""What other programs hold of a GPU before it is a warning: a desktop with a browser stays below."""
+
+
+def check_driver(scene: Scene, nvidia: Nvidia, oldest: Mapping[str, str]) -> tuple[Check, ...]:
+    """NVIDIA's driver against what the toolkit here compiles for it. `oldest`: driver by a toolkit's major version."""
+    toolkit, platform, engine = scene.toolkit, scene.platform, scene.engine
+    others = sorted({gpu.driver for gpu in scene.seen if gpu.driver and gpu.vendor != "NVIDIA"})
+    if nvidia.driver is None:
+        return (Check(name="driver", status="ok", what=", ".join(others), data={"drivers": others}),) if others else ()
+    runs = f", runs CUDA up to {nvidia.cuda}" if nvidia.cuda else ""
+    what = f"NVIDIA {nvidia.driver}{runs}"
+    data = {"nvidia": nvidia.driver, "cuda": nvidia.cuda, "drivers": others}
+    # A Jetson's driver is part of its system, and counts by itself.
+    on_board = any(gpu.probe == "device-tree" for gpu in scene.seen) or "tegra" in (platform.distro or "")
+    nvcc = toolkit.nvcc if toolkit is not None and not on_board else None
+    needed = oldest.get((nvcc or "").partition(".")[0])
+    if needed is None or version(nvidia.driver) >= version(needed):
+        return (Check(name="driver", status="ok", what=what, data=data),)
+    devices = (engine.devices or ()) if engine is not None else ()
+    works = any(device.backend == "CUDA" for device in devices)
+    status: Status = "fail" if engine is not None and "CUDA" in engine.backends and not works else "warn"
+    why = f"what CUDA {nvcc} compiles needs a driver from {needed} on"
+    remedy = "wsl.exe --update" if platform.wsl else remedies.install("nvidia driver", platform)
+    return (Check(name="driver", status=status, what=what, why=why, remedy=remedy, data=data),)
+
+
+def check_toolkit(toolkit: Toolkit) -> tuple[Check, ...]:
+    """What an engine could be compiled with."""
+    parts = [f"CUDA {toolkit.nvcc}" if toolkit.nvcc else "", f"ROCm {toolkit.rocm}" if toolkit.rocm else ""]
+    parts.append("Vulkan" if toolkit.glslc and toolkit.vulkan_headers else "")
+    parts.append("C++" if toolkit.compiler else "")
+    what = ", ".join(part for part in parts if part) or "none: an engine can't be compiled here"
+    data = {
+        "nvcc": toolkit.nvcc,
+        "rocm": toolkit.rocm,
+        "glslc": toolkit.glslc,
+        "vulkan_headers": toolkit.vulkan_headers,
+        "compiler": toolkit.compiler,
+    }
+    return (Check(name="toolkits", status="ok", what=what, data=data),)
+
+
+def check_holders(nvidia: Nvidia, platform: Platform) -> tuple[Check, ...]:
+    """Who else holds memory of the GPUs."""
+    if not nvidia.gpus:
+        return ()
+    data = {
+        "holders": [
+            {"gpu": each.gpu, "pid": each.pid, "used_bytes": each.used_bytes, "own": each.port is not None}
+            for each in nvidia.holders
+        ]
+    }
+    ours = [each for each in nvidia.holders if each.port is not None]
+    strangers = [each for each in nvidia.holders if each.port is None]
+    held = sum(each.used_bytes for each in strangers)
+    if held >= MUCH_BYTES:
+        most = strangers[0]
+        what = ", ".join(_holder(each) for each in strangers[:3])
+        why = "what others hold is not there for a model"
+        stop = f"Stop-Process -Id {most.pid}" if platform.system == "Windows" else f"kill {most.pid}"
+        remedy = stop if most.name is not None else "nvidia-smi"
+        shared = f"{len(strangers)} other programs hold {format_bytes(held)}"
+        return (Check(name="gpu memory", status="warn", what=what, why=why, remedy=remedy, data=data, shared=shared),)
+    if ours:
+        what = ", ".join(f"{_holder(each)}: your server on port {each.port}" for each in ours)
+        return (Check(name="gpu memory", status="ok", what=what, data=data),)
+    what = (
+        f"{format_bytes(held)} held by other programs" if held else "nobody else holds any, as far as the driver tells"
+    )
+    return (Check(name="gpu memory", status="ok", what=what, data=data),)
+
+
+def _holder(holder: Holder) -> str:
+    return f"{holder.name or 'a program'} (pid {holder.pid}) holds {format_bytes(holder.used_bytes)} of {holder.gpu}"

@@ -1,0 +1,93 @@
+"""Where the doctor looks. The defaults are this machine; tests give file trees and fakes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from launcher.hardware.detect import Machine
+from launcher.hardware.engine_devices import EngineReport, find_package, read_engine
+from launcher.paths import Folders, folders
+from launcher.store.types import without_hub_login
+
+ENGINE_DEADLINE_S = 8.0
+"""A CUDA context takes 1 to 3 s; the whole command has ten, and says so where this is not enough."""
+TOOL_DEADLINE_S = 3.0
+"""nvcc, dpkg-query and sysctl answer in a tenth of that."""
+
+
+def _run(command: Sequence[str]) -> str | None:
+    try:
+        done = subprocess.run(  # noqa: PLW1510  # its exit status says nothing that its output does not
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=TOOL_DEADLINE_S,
+            env=without_hub_login(os.environ),
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.decode(errors="replace")
+
+
+def _engine() -> EngineReport:
+    return read_engine(find_package(), deadline_s=ENGINE_DEADLINE_S)
+
+
+def _is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+def _groups() -> tuple[str, ...]:
+    try:
+        import grp
+    except ImportError:  # Windows has none
+        return ()
+    names = []
+    for number in os.getgroups():
+        with contextlib.suppress(KeyError):  # a group without a name, as in containers
+            names.append(grp.getgrgid(number).gr_name)
+    return tuple(names)
+
+
+def _process_name(pid: int) -> str | None:
+    import psutil
+
+    try:
+        return str(psutil.Process(pid).name())
+    except psutil.Error:
+        return None
+
+
+def _wanted_engine() -> str | None:
+    """The version of llama-cpp-python that this launcher's metadata names."""
+    from importlib.metadata import PackageNotFoundError, requires
+
+    try:
+        needed = requires("gpt-oss-launcher") or []
+    except PackageNotFoundError:
+        return None
+    pins = [text.partition("==")[2] for text in needed if text.startswith("llama-cpp-python==")]
+    return pins[0].partition(";")[0].strip() if pins else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sources:
+    """Everything from outside that a probe takes."""
+
+    machine: Machine = field(default_factory=lambda: Machine(run=_run, engine=_engine))
+    folders: Folders = field(default_factory=folders)
+    which: Callable[[str], str | None] = shutil.which
+    may_use: Callable[[Path], bool] = lambda path: os.access(path, os.R_OK | os.W_OK)
+    is_root: Callable[[], bool] = _is_root
+    groups: Callable[[], tuple[str, ...]] = _groups
+    process_name: Callable[[int], str | None] = _process_name
+    now_s: Callable[[], float] = time.time
+    clock_s: Callable[[], float] = time.monotonic
+    wanted_engine: Callable[[], str | None] = _wanted_engine
