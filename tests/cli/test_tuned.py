@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from launcher.catalogue.types import FilePart, ModelFile
+from launcher.cli.context import prepare_plan
 from launcher.demo import demo_model_path
 from launcher.hardware.detect import detect
 from launcher.hardware.ram_probe import measured_ram
 from launcher.hardware.tuned import save_tuned
 from launcher.planner.types import Changes, Tuned
+from launcher.settings import Settings
 from tests.cli.sandbox import Done, Sandbox
 
 CHANGES = Changes(n_ubatch=64, flash_attn=False, op_offload=False, load_mode="none")
 TOLD = ("--ubatch-size 64", "--flash-attn off", "--no-op-offload", "--load-mode none")
 
 
-@pytest.fixture
-def tuned(sandbox: Sandbox) -> Sandbox:
-    """A home in which the demo model was tuned for chats, on this machine."""
+def tune_demo(state: Path) -> None:
+    """As if the demo model had been tuned for chats, on this machine."""
     path = demo_model_path()
     file = ModelFile(
         model="demo",
@@ -33,8 +35,14 @@ def tuned(sandbox: Sandbox) -> Sandbox:
         dense_bpw=None,
     )
     won = Tuned(purpose="chat", changes=CHANGES, pp_ratio=1.12, tg_ratio=1.06, date="2026-11-25")
-    state = Path(sandbox.env["GPT_OSS_STATE_DIR"])
     save_tuned(detect(), file, won, state_dir=state)
+
+
+@pytest.fixture
+def tuned(sandbox: Sandbox) -> Sandbox:
+    """A home in which the demo model was tuned."""
+    state = Path(sandbox.env["GPT_OSS_STATE_DIR"])
+    tune_demo(state)
     measured_ram(detect(), state_dir=state, probe=lambda n_threads: 2e10)  # kept, so that no command takes a second
     return sandbox
 
@@ -82,3 +90,16 @@ def test_a_bench_measures_it_and_keeps_it_in_its_record(tuned: Sandbox) -> None:
     for row in rows:
         assert (row["n_ubatch"], row["flash_attn"], row["no_op_offload"], row["load_mode"]) == (64, 0, 1, "none"), row
         assert row["plan"]["tuned"]["tg_ratio"] == 1.06
+
+
+def test_the_demo_has_it_without_a_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("STATE", "CACHE", "CONFIG"):
+        monkeypatch.setenv(f"GPT_OSS_{folder}_DIR", str(tmp_path / folder))
+    tune_demo(tmp_path / "STATE")
+    before = sorted((tmp_path / "STATE").iterdir())
+    settings = Settings(model=str(demo_model_path()), offline=True)
+    plan = prepare_plan(settings, measure=False, purpose="chat").plan
+    assert plan.load_params.n_ubatch == 64
+    assert sorted((tmp_path / "STATE").iterdir()) == before
+    assert prepare_plan(replace(settings, tuned=False), measure=False, purpose="chat").plan.tuned is None
+    assert prepare_plan(settings, measure=False).plan.tuned is None, "a plan that is tuned around has none"

@@ -6,6 +6,8 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from launcher import settings_file
@@ -15,7 +17,7 @@ from launcher.errors import UsageError
 from launcher.flow import Prepared, World, prepare
 from launcher.hardware.types import Hardware
 from launcher.paths import folders
-from launcher.planner.types import Plan, PlanRequest, Purpose
+from launcher.planner.types import Plan, PlanRequest, Purpose, Rate
 from launcher.settings import Settings, keys
 from launcher.store.config import hub_is_offline
 
@@ -110,7 +112,9 @@ def prepare_plan(
 
     `purpose` says which tuned settings it may have, unless the settings leave them out; None is the planner's alone.
     """
-    own = with_mirrors(world(settings) if measure else replace(world(settings), state_dir=None), settings.mirrors)
+    own = with_mirrors(world(settings), settings.mirrors)
+    if not measure:
+        own = replace(own, rates=partial(_published, own), calibration=lambda _hardware, _state_dir: None)
     return prepare(
         request_of(settings),
         own,
@@ -119,6 +123,11 @@ def prepare_plan(
         hardware=hardware,
         purpose=tuned_purpose(settings, purpose),
     )
+
+
+def _published(own: World, hardware: Hardware, _state_dir: Path | None) -> Mapping[str, Rate]:
+    """Rates without a measurement, which takes a second where none is kept."""
+    return own.rates(hardware, None)
 
 
 def tuned_purpose(settings: Settings, purpose: Purpose | None) -> Purpose | None:

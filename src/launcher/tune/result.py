@@ -55,4 +55,5 @@ def tuned_of(result: TuneResult) -> Tuned | None:
         pp_ratio=result.pp_ratio,
         tg_ratio=result.tg_ratio,
         date=result.date,
+        against=result.plan,
     )
