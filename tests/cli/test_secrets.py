@@ -82,13 +82,21 @@ MODES: dict[str, tuple[Callable[[Hub], None], int, str]] = {
 Run = Callable[..., tuple[int, str]]
 
 
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One state folder for all, as the RAM is measured once for each."""
+    return tmp_path_factory.mktemp("state")
+
+
 @pytest.fixture
-def pull(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def pull(
+    hub: Hub, tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
     """`gpt-oss pull --debug` in this process, which is a second faster: its exit code, and all that it told."""
     sandbox = Sandbox(tmp_path, hub.url)
 
     def run_pull(**env: str) -> tuple[int, str]:
-        for name, value in {**sandbox.env, **env}.items():
+        for name, value in {**sandbox.env, "GPT_OSS_STATE_DIR": str(state), **env}.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(sys, "argv", ["gpt-oss", "pull", f"{REPO}:MXFP4", "--debug"])
         with pytest.raises(SystemExit) as end:
@@ -100,7 +108,7 @@ def pull(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_token_is_nowhere_but_at_the_hub(mode: str, hub: Hub, pull: Run, tmp_path: Path) -> None:
+def test_a_token_is_nowhere_but_at_the_hub(mode: str, hub: Hub, pull: Run, tmp_path: Path, state: Path) -> None:
     change, code, message = MODES[mode]
     change(hub)
     ended, told = pull(HF_TOKEN=CANARY)
@@ -108,7 +116,7 @@ def test_a_token_is_nowhere_but_at_the_hub(mode: str, hub: Hub, pull: Run, tmp_p
     assert message in told
     assert ("Traceback" in told) == (code != 0), "the mode is to be shown with a traceback"
     assert CANARY not in told
-    assert left_in(tmp_path) == []
+    assert left_in(tmp_path) + left_in(state) == []
     sent = [seen for seen in hub.requests if seen.authorization == f"Bearer {CANARY}"]
     assert sent, "the test is about a token that is sent"
     assert {seen.route for seen in sent} <= {"info", "resolve", "tree"}, "never to the storage"
