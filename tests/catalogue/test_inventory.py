@@ -268,3 +268,17 @@ def test_a_header_on_this_disk_never_stands_for_a_listed_file(
     load()
     key = header_key(native())
     assert not (tmp_path / "cache" / "headers" / f"{key}.json").exists()
+
+
+def test_a_repository_that_nothing_else_is_known_of_is_what_the_cache_holds(
+    home: Path, load: Callable[..., Catalogue]
+) -> None:
+    pointer = layouts.hub(home / ".cache/huggingface/hub", RELEASE, repo="someone/tuned-GGUF", file="tuned-Q8_0.gguf")
+    for name in ("someone/tuned-GGUF", "someone/tuned-GGUF:Q8_0"):
+        catalogue = load(name, offline=True)
+        (file,) = catalogue.files
+        assert (file.name, file.local_path, file.revision) == ("someone/tuned-GGUF:Q8_0", pointer, layouts.COMMIT)
+        assert catalogue.source == "disk"
+        assert file.name in catalogue.weights
+    with pytest.raises(NetworkError, match="nothing is known of someone/other"):
+        load("someone/other", offline=True)

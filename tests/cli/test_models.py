@@ -174,6 +174,8 @@ def test_the_path_is_the_one_line_on_stdout(typed: Typed, online: Sandbox) -> No
 
 def test_verified_on_a_day_then_damaged_then_fetched_anew(typed: Typed, online: Sandbox) -> None:
     pointer = pulled(typed, online)
+    (model,) = printed(typed(online, "models", "--json"))["models"]
+    assert model["verified_at"] is not None, "as it arrived"
     assert f"{NAME}: verified" in typed(online, "models", "verify").err
     (model,) = printed(typed(online, "models", "--json"))["models"]
     assert (datetime.now(UTC) - datetime.fromisoformat(model["verified_at"])).total_seconds() < 600
@@ -250,9 +252,14 @@ def test_what_a_running_server_uses_stays(typed: Typed, online: Sandbox) -> None
         ready=True,
     )
     save(online.root / "state", record)
-    done = refused(typed(online, "models", "rm", NAME, "--yes"))
-    assert (done.code, done.hint) == (2, "gpt-oss stop --port 8123")
+    theirs = lm_studio(online.root / "home")
+    for words in ([NAME], [pointer], ["--outside-cache", theirs]):
+        done = refused(typed(online, "models", "rm", *words, "--yes"))
+        assert (done.code, done.hint) == (2, "gpt-oss stop --port 8123")
     assert pointer.exists()
+    assert theirs.exists()
+    put(pointer.resolve().parent / f"{'e' * 64}.gpt-oss.part", b"x")
+    assert "nothing to prune" in typed(online, "models", "prune", "--yes").err, "its repository is left alone"
 
 
 def test_a_download_that_stopped_is_listed_and_goes_by_its_name(typed: Typed, online: Sandbox, hub: Hub) -> None:

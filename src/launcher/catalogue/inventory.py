@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from launcher.catalogue.classify import classify
 from launcher.catalogue.local import FactsCache, LocalFacts, recognise
 from launcher.catalogue.shipped import Shipped, recipe_of_label
 from launcher.catalogue.types import FilePart, ModelFile
@@ -144,6 +145,21 @@ class Inventory:
         found = replace(model, hashes=tuple(records))
         self.models = (*self.models[:index], found, *self.models[index + 1 :])
         return found
+
+    def of_repo(self, repo: str) -> tuple[ModelFile, ...]:
+        """The models of a hub repository that a cache in the hub's layout holds, as a listing would give them."""
+        commits: dict[str | None, list[FilePart]] = {}
+        for model in self.models:
+            if model.is_usable and model.parts[0].repo == repo:
+                commits.setdefault(model.parts[0].commit, []).extend(
+                    FilePart(path=part.inner or "", size_bytes=part.size_bytes, sha256=part.sha256)
+                    for part in model.parts
+                )
+        files: dict[str, ModelFile] = {}
+        for commit, parts in commits.items():
+            for file in classify(parts, repo=repo, revision=commit, releases_only=False).files:
+                files.setdefault(file.name, file)
+        return tuple(files.values())
 
     def identified(self, files: Iterable[ModelFile]) -> dict[int, ModelFile]:
         """Which listed file each model is, by its place in `models`; the first that it matches."""

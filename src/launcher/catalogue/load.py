@@ -103,6 +103,9 @@ def load_catalogue(
     now = now or datetime.now(UTC)
     if isinstance(request, FromPath):
         return _from_path(request, isa, now)
+    if inventory is None and find_local is None:
+        inventory = partial(take_inventory, cache_dir=cache_dir, shipped=shipped, env=environ, model_dirs=model_dirs)
+    here = inventory() if inventory is not None else None
     sources = _Sources(
         shipped=shipped,
         offline=offline,
@@ -112,12 +115,10 @@ def load_catalogue(
         list_repo=list_repo or _store_list_repo(tell),
         now=now,
         tell=tell,
+        here=here,
     )
     found = sources.named(request) if isinstance(request, FromRepo) else sources.releases(request)
     quant = request.quant if isinstance(request, FromRepo) and request.quant else request_quant
-    if inventory is None and find_local is None:
-        inventory = partial(take_inventory, cache_dir=cache_dir, shipped=shipped, env=environ, model_dirs=model_dirs)
-    here = inventory() if inventory is not None else None
     files = _mark_local(found.files, find_local or _store_find_local(environ), here)
     if here is not None and isinstance(request, AnyRelease):
         files = (*files, *here.own_entries(files, model=request.model))
@@ -171,6 +172,7 @@ class _Sources:
     list_repo: ListRepo
     now: datetime
     tell: Callable[[str], None]
+    here: Inventory | None = None
     unreachable: NetworkError | None = None
     refused_now: dict[str, str] = field(default_factory=dict)
 
@@ -231,9 +233,18 @@ class _Sources:
         if kept and kept.files:
             note = f"{why}: the listing of {repo} is of {kept.fetched_at[:10]}"
             return replace(self._classified(kept, "cache", (note,)), refused=refused)
+        return self._unlisted(repo, why, failure)
+
+    def _unlisted(self, repo: str, why: str, failure: NetworkError | None) -> _Found:
+        """A repository that no listing is kept of: what shipped, else what is on this disk."""
+        refused = {repo: why} if failure is not None and failure.status in _REFUSED else {}
         files = self.shipped.model_files(repo)
         if not files and self.shipped.model_of(repo) is None:
-            raise failure or NetworkError(f"offline: nothing is known of {repo}", hint="gpt-oss plan --model auto")
+            files = self.here.of_repo(repo) if self.here is not None else ()
+            if not files:
+                raise failure or NetworkError(f"offline: nothing is known of {repo}", hint="gpt-oss plan --model auto")
+            note = f"{why}: of {repo} only what is on this disk is known"
+            return _Found(files=files, source="disk", as_of=self.now.date().isoformat(), notes=(note,), refused=refused)
         note = f"{why}: using the catalogue that shipped with the launcher, of {self.shipped.as_of}"
         if failure is not None and failure.status is not None:
             note = f"{repo}: {note}"

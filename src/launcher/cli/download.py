@@ -32,9 +32,10 @@ def fetch_model(file: ModelFile, settings: Settings, *, to_load: bool = True) ->
     Raises:
         LauncherError: declined, or whatever `store.fetch` refuses.
     """
-    from launcher.cli.models_in_use import note_loaded
+    from launcher.cli.models_in_use import note_loaded, note_verified
 
     local = _fetched(file, settings)
+    note_verified(local.verified)
     if to_load:
         note_loaded(local.first)
     return local

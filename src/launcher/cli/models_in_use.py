@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from launcher.errors import UsageError
 from launcher.paths import folders
 from launcher.server.registry import running
 from launcher.server.types import ServerRecord
+from launcher.store.cache import is_sha256
+from launcher.store.hashes import HashRecord, write_hash
 from launcher.store.used import note_use
 
 
@@ -18,22 +21,51 @@ def note_loaded(path: Path) -> None:
     note_use(folders().state, path, at=datetime.now(UTC).isoformat(timespec="seconds"))
 
 
-def server_of(name: str, paths: Iterable[Path], *, state_dir: Path | None = None) -> ServerRecord | None:
-    """The server that has a model open: by the name it was started with, or by the files that it has mapped."""
+def note_verified(paths: Iterable[Path]) -> None:
+    """Note that files of the hub's cache had the hash that they are called by, as they arrived."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    for path in paths:
+        blob = path.resolve()
+        with suppress(OSError):  # gone or moved since: then there is nothing to note
+            found = blob.stat()
+            if is_sha256(blob.name):
+                record = HashRecord(
+                    path=str(blob),
+                    size_bytes=found.st_size,
+                    mtime_ns=found.st_mtime_ns,
+                    sha256=blob.name,
+                    hashed_at=now,
+                    expected=blob.name,
+                )
+                write_hash(folders().cache, record)
+
+
+def server_of(names: Iterable[str], paths: Iterable[Path], *, state_dir: Path | None = None) -> ServerRecord | None:
+    """The server that has a model open.
+
+    Args:
+        names: of the model, or of its repository, as a server may have been started with.
+        paths: its files: where the system tells, also those are known that a server has mapped.
+        state_dir: where the records of servers are; None: this person's.
+    """
     paths = tuple(paths)
-    names = {name, *map(str, paths)}
+    called = {*names, *map(str, paths)}
     files = {str(path.resolve()) for path in paths}
     for record in running(state_dir or folders().state):
-        if record.file in names or (record.server_pid is not None and files & _mapped(record.server_pid)):
+        if record.file in called or record.file.rpartition(":")[0] in called:
+            return record
+        if record.server_pid is not None and files & _mapped(record.server_pid):
             return record
     return None
 
 
-def refuse_if_served(name: str, paths: Iterable[Path]) -> None:
+def refuse_if_served(names: Iterable[str], paths: Iterable[Path]) -> None:
     """Raise UsageError where a server that runs has a model open."""
-    record = server_of(name, paths)
+    record = server_of(names, paths)
     if record is not None:
-        raise UsageError(f"a server on port {record.port} uses {name}", hint=f"gpt-oss stop --port {record.port}")
+        raise UsageError(
+            f"a server on port {record.port} uses {record.file}", hint=f"gpt-oss stop --port {record.port}"
+        )
 
 
 def _mapped(pid: int, *, proc: Path = Path("/proc")) -> set[str]:

@@ -30,7 +30,7 @@ def prune(*, dry_run: bool, yes: bool, as_json: bool) -> None:
         UsageError: declined, or nobody can be asked.
     """
     here = look(load_settings({}))
-    doomed = [item for item in prunable(hub_cache_dir(), _repos(here)) if server_of(item.repo, item.pointers) is None]
+    doomed = [item for item in prunable(hub_cache_dir(), _repos(here)) if server_of([item.repo], item.pointers) is None]
     stale = stale_files(folders().cache, here.inventory.shipped, _local_keys(here))
     total_bytes = sum(item.freed_bytes for item in doomed) + sum(file.size_bytes for file in stale)
     if dry_run or not (doomed or stale):

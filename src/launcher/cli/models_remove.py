@@ -34,6 +34,8 @@ class _Target:
     """One model that is to go."""
 
     name: str
+    """As it was named."""
+    row: ModelRow
     paths: tuple[Path, ...]
     doomed: Doomed
     cache: RepoCache | None
@@ -51,7 +53,7 @@ def remove_models(names: Sequence[str], *, outside_cache: bool, yes: bool, as_js
     here = look(load_settings({}))
     targets = [target for name in names for target in _targets(here, name, outside_cache=outside_cache)]
     for target in targets:
-        refuse_if_served(target.name, target.paths)
+        refuse_if_served({target.name, target.row.name}, target.paths)
     total = format_bytes(sum(target.doomed.freed_bytes for target in targets))
     again = shlex.join(["gpt-oss", "models", "rm", *(["--outside-cache"] if outside_cache else []), *names, "--yes"])
     ask([target.doomed for target in targets], (), question=f"Remove for good ({total})?", again=again, yes=yes)
@@ -97,7 +99,7 @@ def _by_path(here: Here, row: ModelRow, path: Path, *, outside_cache: bool) -> _
     if app == "Ollama" or not outside_cache or (seen is not None and not path.is_relative_to(seen.root)):
         raise _not_ours(row)
     doomed = Doomed(repo=app, what=f"{row.model or '-'} {row.quant or ''}".strip(), pointers=(), blobs=tuple(paths))
-    return _Target(name=str(path), paths=tuple(paths), doomed=doomed, cache=None)
+    return _Target(name=str(path), row=row, paths=tuple(paths), doomed=doomed, cache=None)
 
 
 def _seen(model: FoundModel | None) -> tuple[SeenFile, ...]:
@@ -111,7 +113,7 @@ def _in_cache(here: Here, row: ModelRow, paths: Sequence[Path], *, everywhere: b
         doomed = doomed_parts(cache, paths[0].name.partition(".")[0], what=f"{what}, {row.state}")
     else:
         doomed = doomed_model(cache, paths, what=what, everywhere=everywhere)
-    return _Target(name=row.name, paths=tuple(paths), doomed=doomed, cache=cache)
+    return _Target(name=row.name, row=row, paths=tuple(paths), doomed=doomed, cache=cache)
 
 
 def _not_ours(row: ModelRow) -> UsageError:

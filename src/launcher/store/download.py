@@ -137,7 +137,7 @@ def _fetch(run: Run) -> LocalModel:
                 write_ref(run.cache.ref(remotes[0].ref), remotes[0].commit)
         finally:
             run.progress.finish()
-    return LocalModel(paths=tuple(paths), notes=tuple(run.notes))
+    return LocalModel(paths=tuple(paths), notes=tuple(run.notes), verified=tuple(run.verified))
 
 
 def _look_up(run: Run, part: FilePart) -> RemoteFile:

@@ -133,6 +133,8 @@ class Fetching:
             self._meter.note(note)
         place_blob(run.cache, name)
         link_pointer(blob, run.cache.pointer(item.remote.commit, item.path))
+        if want is not None:
+            run.verified.append(run.cache.pointer(item.remote.commit, item.path))
         item.lock.close()
 
     def _look_at_damage(self, item: _Open) -> None:

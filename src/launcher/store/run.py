@@ -54,6 +54,8 @@ class Run:
     pace: Pace
     connection: Connection
     notes: list[str] = field(default_factory=list)
+    verified: list[Path] = field(default_factory=list)
+    """Parts that were fetched, and whose sha256 was the hub's."""
 
     @property
     def retry(self) -> str:

@@ -48,6 +48,8 @@ class LocalModel:
     """All parts, in order."""
     notes: tuple[str, ...] = ()
     """What a person should know about these files, such as a hash that the hub did not confirm."""
+    verified: tuple[Path, ...] = ()
+    """Parts that were fetched just now, and whose sha256 was the hub's."""
 
     @property
     def first(self) -> Path:

@@ -136,7 +136,8 @@ class _Looking:
             root=self.place.root,
             size_bytes=found.st_size,
             mtime_ns=found.st_mtime_ns,
-            file_id=(found.st_dev, found.st_ino),
+            # Some network file systems number no files: then each name is a file of its own.
+            file_id=(found.st_dev, found.st_ino or hash(str(path))),
             **known,
         )
 
