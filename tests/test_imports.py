@@ -19,7 +19,7 @@ SOURCE = Path(launcher.__file__).parent
 
 PURE = (
     *("errors", "units", "records", "settings", "text"),
-    *("planner", "hardware.types", "hardware.seen"),
+    *("planner", "hardware.types", "hardware.seen", "hardware.match"),
     *("catalogue.types", "catalogue.ggml_types", "catalogue.gguf", "catalogue.weights", "catalogue.recipes"),
     *("catalogue.repack", "catalogue.classify", "catalogue.request"),
     *("engines.types", "engines.params", "engines.prefix", "engines.harmony"),
@@ -43,6 +43,8 @@ PURE = (
     *("bench.types", "bench.session", "bench.cases", "bench.formats", "bench.stats", "bench.rows", "bench.compare"),
     *("bench.probe", "bench.chart", "bench.plot", "bench.plot_layout", "bench.plot_text"),
     *(f"tune.{name}" for name in ("types", "changes", "race", "sizes", "space", "budget")),
+    *(f"doctor.{name}" for name in ("types", "scene", "remedies", "known", "examine", "report")),
+    *(f"doctor.checks_{name}" for name in ("host", "gpu", "driver", "place")),
     *("server.types", "server.command", "server.metrics", "server.service"),
 )
 IMPURE = frozenset(
@@ -85,6 +87,7 @@ MAY_USE: dict[str, frozenset[str]] = {
     "clients": frozenset({"clients", "paths"}),
     "bench": frozenset({"bench", "engines", "hardware", "paths"}),
     "tune": frozenset({"tune", "bench", "hardware", "paths", "planner"}),
+    "doctor": frozenset({"doctor", "bench", "engines", "hardware", "paths", "server", "store"}),
     "flow": frozenset({"catalogue", "hardware", "planner", "store"}),
 }
 """Rooms that a room may import from. `cli` may use all; nobody may use `cli`."""
