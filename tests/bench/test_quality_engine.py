@@ -54,6 +54,18 @@ def test_reordered_sums_pass(tmp_path: Path) -> None:
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
+def test_what_a_model_knows_does_not_surprise_it(tmp_path: Path) -> None:
+    """With the marks of a chat around it, and each token held against the prediction before it."""
+    known = Passage(
+        question="Who are you?",
+        answer="I am Tiny GPT OSS, a very small demo model with the real GPT OSS architecture.",
+    )
+    report = compare(PLAIN, tmp_path, reading=Reading(passages=(known,), n_decode=16))
+    assert report.n_tokens == 15
+    assert report.reference_ppl is not None
+    assert report.reference_ppl < 10, "3, and millions if it were one token off"
+
+
 def test_the_type_of_the_cache_shows(tmp_path: Path) -> None:
     q8 = compare(replace(PLAIN, flash_attn=True, type_k="q8_0", type_v="q8_0"), tmp_path)
     q4 = compare(replace(PLAIN, flash_attn=True, type_k="q4_0", type_v="q4_0"), tmp_path)
