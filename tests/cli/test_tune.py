@@ -15,17 +15,17 @@ from rich.console import Console
 
 from launcher.catalogue.types import FilePart, ModelFile
 from launcher.cli.tune_session import keep
-from launcher.cli.tune_view import confirmation_line, print_result
+from launcher.cli.tune_view import confirmation_line, print_result, print_space, space_json
 from launcher.demo import demo_model_path
 from launcher.hardware.tuned import load_tuned
 from launcher.planner.types import Changes
 from launcher.records import from_jsonable
 from launcher.tune.result import About, result_of
-from launcher.tune.sizes import typical
-from launcher.tune.types import TuneResult
+from launcher.tune.sizes import sizes_for, told_apart, typical
+from launcher.tune.types import Speeds, TuneResult
 from tests.cli.sandbox import Sandbox
 from tests.planner.builders import files_of
-from tests.tune.landscape import MACHINE, PLAN, World
+from tests.tune.landscape import MACHINE, PLAN, World, whole_space
 from tests.tune.test_search import hilly
 
 
@@ -79,7 +79,17 @@ def test_a_dry_run_shows_the_space_and_loads_nothing(sandbox: Sandbox) -> None:
     # The sandbox pins the threads.
     assert any(line == "n_threads: pinned by the command line or the settings." for line in found["left_out"])
     assert not (sandbox.root / "state" / "tune-results.json").exists()
-    assert "flash_attn off" in sandbox.run("tune", "--demo", "--dry-run").out
+
+
+def test_a_dry_run_for_a_person(capsys: pytest.CaptureFixture[str]) -> None:
+    turn = typical("chat", PLAN)
+    tests = sizes_for(turn, Speeds(pp_ts=30.0, tg_ts=10.0), 300, PLAN)
+    print_space(space_json(told_apart(whole_space(), PLAN, tests), turn, tests, 300))
+    told = capsys.readouterr().out
+    assert "settings beside the plan's, in at most 5 min 0 s:" in told
+    assert "  repack: repack off (loads the model again)" in told
+    assert "  cache: type_k q8_0, type_v q8_0 (measured, never taken)" in told
+    assert "not tried: n_ubatch 1024" in told
 
 
 @pytest.mark.parametrize(
