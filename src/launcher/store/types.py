@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -48,7 +48,7 @@ class LocalModel:
     """All parts, in order."""
     notes: tuple[str, ...] = ()
     """What a person should know about these files, such as a hash that the hub did not confirm."""
-    verified: tuple[Path, ...] = ()
+    verified: tuple[Path, ...] = field(default=(), compare=False)
     """Parts that were fetched just now, and whose sha256 was the hub's."""
 
     @property
