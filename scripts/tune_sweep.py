@@ -25,11 +25,10 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from tune_sweep_table import QUARTER, Row, arms_of, checks_of, lines_of, ratios, turn_ts
+from tune_sweep_table import QUARTER, Row, arms_of, checks_of, difference, lines_of, ratios, tuned_params, turn_ts
 
 from launcher.bench.embedded import EmbeddedSession, open_embedded
 from launcher.bench.probe import Probe, same_load
@@ -196,17 +195,6 @@ def tune(args: argparse.Namespace, sweep_s: float) -> dict[str, Any]:
         path.write_text(json.dumps({"took_s": took_s, "result": json.loads(done.stdout)}), encoding="utf-8")
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
-
-
-def tuned_params(result: dict[str, Any]) -> LoadParams:
-    """The plan that the tune began from, with what it adopted."""
-    changes = Changes() if result["adopted"] is None else from_jsonable(Changes, result["adopted"])
-    return with_changes(from_jsonable(LoadParams, result["plan"]), changes)
-
-
-def difference(one: LoadParams, other: LoadParams) -> Changes:
-    """What turns the one into the other."""
-    return beside(one, Changes(**{field.name: getattr(other, field.name) for field in fields(Changes)}))
 
 
 def final(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from statistics import median
 from typing import Any
 
 from launcher.bench.stats import Interval, paired_ratio
-from launcher.planner.types import Changes
-from launcher.records import to_jsonable
-from launcher.tune.changes import spelt
+from launcher.planner.types import Changes, LoadParams
+from launcher.records import from_jsonable, to_jsonable
+from launcher.tune.changes import beside, spelt, with_changes
 
 GOOD = 0.97
 QUARTER = 0.25
@@ -26,6 +26,17 @@ class Row:
     tg_ts: float | None
     took_s: float
     """A load included where it needed one."""
+
+
+def tuned_params(result: dict[str, Any]) -> LoadParams:
+    """The plan that the tune began from, with what it adopted."""
+    changes = Changes() if result["adopted"] is None else from_jsonable(Changes, result["adopted"])
+    return with_changes(from_jsonable(LoadParams, result["plan"]), changes)
+
+
+def difference(one: LoadParams, other: LoadParams) -> Changes:
+    """What turns the one into the other."""
+    return beside(one, Changes(**{field.name: getattr(other, field.name) for field in fields(Changes)}))
 
 
 def turn_ts(row: Row, weights: tuple[int, int]) -> float | None:
