@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from launcher.doctor import remedies
-from launcher.doctor.known import version
+from launcher.doctor.remedies import version
 from launcher.doctor.scene import Scene
 from launcher.doctor.types import Check, Holder, Nvidia, Platform, Status, Toolkit
 from launcher.units import GIB, format_bytes

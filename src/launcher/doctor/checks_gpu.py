@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from launcher.doctor import remedies
+from launcher.doctor.remedies import version
 from launcher.doctor.scene import Scene
 from launcher.doctor.types import Check, Nvidia, NvidiaGpu, Platform
 from launcher.hardware.match import MEMORY_MATCH, idle_devices
@@ -22,8 +24,11 @@ _IN_A_VM = "vfio-pci"
 """Linux's driver for devices that are lent to a virtual machine."""
 
 
-def check_gpus(scene: Scene, engine: EngineReport) -> tuple[Check, ...]:
-    """One line for each GPU that is used, and for each that is not, with the command that changes it."""
+def check_gpus(scene: Scene, engine: EngineReport, toolkit_first: str | None = None) -> tuple[Check, ...]:
+    """One line for each GPU that is used, and for each that is not, with the command that changes it.
+
+    `toolkit_first` is the command that replaces a CUDA toolkit which does not compile for the GPU that is here.
+    """
     used = [_used(device, scene.nvidia) for device in _distinct(engine)]
     idle = idle_devices(
         engine,
@@ -34,9 +39,22 @@ def check_gpus(scene: Scene, engine: EngineReport) -> tuple[Check, ...]:
         environ=scene.environ,
     )
     by_name = {gpu.description: gpu for gpu in scene.seen}
-    unused = [_unused(each, by_name.get(each.description), scene, engine) for each in idle]
+    unused = [_unused(each, by_name.get(each.description), scene, engine, toolkit_first) for each in idle]
     lent = [_lent(gpu) for gpu in scene.seen if gpu.driver == _IN_A_VM]
-    return (*used, *unused, *lent) or (_none(scene),)
+    return _counted((*used, *unused, *lent)) or (_none(scene),)
+
+
+def _counted(checks: Sequence[Check]) -> tuple[Check, ...]:
+    """Lines that say the same of several equal GPUs, as one."""
+    groups: dict[tuple[str, str | None, str | None], list[Check]] = {}
+    for check in checks:
+        groups.setdefault((check.what, check.why, check.remedy), []).append(check)
+    return tuple(
+        same[0]
+        if len(same) == 1
+        else replace(same[0], what=f"{len(same)} x {what}", data={**same[0].data, "n": len(same)})
+        for (what, _, _), same in groups.items()
+    )
 
 
 def _distinct(engine: EngineReport) -> list[EngineDevice]:
@@ -91,7 +109,7 @@ def _none(scene: Scene) -> Check:
         return _broken_driver(scene.nvidia, platform)
     if platform.wsl and nodes is not None and nodes.dxg:
         what = "Windows passes a GPU through, but nothing here tells what it is"
-        why = "NVIDIA's shows up once Windows has its driver; others are not served by llama.cpp inside WSL"
+        why = "NVIDIA's shows up once Windows has its driver; AMD's needs the part of ROCm that is made for WSL"
         return Check(name="gpu", status="warn", what=what, why=why, remedy="wsl.exe --update", data=data)
     if platform.container is not None and nodes is not None and nodes.render is None:
         what = "none that this container can see: models run on the CPU"
@@ -121,7 +139,9 @@ def _broken_driver(nvidia: Nvidia, platform: Platform) -> Check:
     return Check(name="gpu", status="fail", what=what, why=why, remedy=remedy, data=data)
 
 
-def _unused(idle: IdleDevice, gpu: SeenGpu | None, scene: Scene, engine: EngineReport) -> Check:
+def _unused(
+    idle: IdleDevice, gpu: SeenGpu | None, scene: Scene, engine: EngineReport, toolkit_first: str | None
+) -> Check:
     total = f" ({format_bytes(idle.total_bytes)})" if idle.total_bytes else ""
     found = Check(
         name="gpu",
@@ -142,7 +162,11 @@ def _unused(idle: IdleDevice, gpu: SeenGpu | None, scene: Scene, engine: EngineR
         variable = idle.reason.removeprefix("hidden by ").partition("=")[0]
         return replace(found, status="warn", remedy=remedies.unset(variable, scene.platform))
     if idle.remedy is not None and engine.devices is not None:
-        return replace(found, remedy=_with_tools(idle, scene))
+        if scene.platform.translated:
+            why = "an engine for Intel has no use for it; the line of the CPU says what to do"
+            return replace(found, why=why, remedy=None)
+        first = toolkit_first if idle.vendor == "NVIDIA" else None
+        return replace(found, remedy=remedies.then(first, _with_tools(idle, gpu, scene), scene.platform))
     if "leaves an integrated GPU alone" in idle.reason:
         return replace(found, status="ok")
     if idle.vendor == "NVIDIA":
@@ -158,14 +182,17 @@ def _is_minor(idle: IdleDevice, gpu: SeenGpu | None, engine: EngineReport) -> bo
     return integrated or engine.devices is None
 
 
-def _with_tools(idle: IdleDevice, scene: Scene) -> str | None:
+def _with_tools(idle: IdleDevice, gpu: SeenGpu | None, scene: Scene) -> str | None:
     """The command that compiles, after the one that installs what it takes and is not here."""
     toolkit, platform = scene.toolkit, scene.platform
     command = idle.remedy
     missing: list[remedies.Need] = []
     if toolkit is not None:
         if idle.vendor == "NVIDIA" and toolkit.nvcc is None:
-            missing.append("cuda toolkit")
+            capability = version((gpu.compute_capability if gpu is not None else None) or "0")
+            # Distributions' own packages are older than Blackwell, and bring a driver that WSL must not have.
+            own = platform.wsl or capability >= (10, 0)
+            missing.append("nvidia's cuda toolkit" if own else "cuda toolkit")
         if idle.vendor in {"AMD", "Intel"} and not (toolkit.glslc and toolkit.vulkan_headers):
             missing.append("vulkan sdk")
         if not toolkit.compiler:

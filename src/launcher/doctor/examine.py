@@ -10,7 +10,7 @@ from launcher.doctor.checks_driver import check_driver, check_holders, check_too
 from launcher.doctor.checks_gpu import check_gpus
 from launcher.doctor.checks_host import check_cpu, check_engine, check_memory, check_swap
 from launcher.doctor.checks_place import check_clock, check_disk, check_folders, check_hub, check_port, check_speed
-from launcher.doctor.known import KnownBad, check_known, present
+from launcher.doctor.known import KnownBad, check_known, present, toolkit_first
 from launcher.doctor.scene import Scene
 from launcher.doctor.types import (
     Check,
@@ -127,7 +127,9 @@ def _gpus(facts: Facts) -> tuple[Check, ...]:
     for name in ("nvidia", "gpus"):
         if getattr(facts, name) is None:
             raise _need(facts, name)
-    return check_gpus(_scene(facts), facts.engine)
+    scene = _scene(facts)
+    first = toolkit_first(facts.known, present(scene, facts.versions))
+    return check_gpus(scene, facts.engine, first)
 
 
 def _driver(facts: Facts) -> tuple[Check, ...]:

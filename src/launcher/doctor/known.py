@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from launcher.doctor.remedies import as_root, rebuild, unset
+from launcher.doctor.remedies import as_root, rebuild, unset, version
 from launcher.doctor.scene import Scene
 from launcher.doctor.types import Check, Platform, Versions
 from launcher.errors import DamagedFileError
@@ -85,19 +85,6 @@ def parse_known(text: str) -> KnownBad:
         ) from error
 
 
-def version(text: str) -> tuple[int, ...]:
-    """`560.35.03` as numbers; what follows the numbers is left out."""
-    numbers = []
-    for part in text.split("."):
-        digits = re.match(r"\d+", part)
-        if digits is None:
-            break
-        numbers.append(int(digits[0]))
-        if digits[0] != part:
-            break
-    return tuple(numbers)
-
-
 def present(scene: Scene, versions: Versions | None) -> Present:
     """Put together what is here; facts that could not be had are left out."""
     found = dict(versions.packages) if versions is not None else {}
@@ -158,6 +145,12 @@ def remedy_of(entry: Known, here: Present) -> str | None:
         return rebuild(ways["rebuild"], version=here.versions.get("llama-cpp-python"), platform=platform)
     command = ways.get(platform.packages or "")
     return as_root(command, platform) if command is not None else ways.get("any")
+
+
+def toolkit_first(table: KnownBad, here: Present) -> str | None:
+    """The command that replaces a CUDA toolkit which does not compile for what is here; None where it does."""
+    met = (entry for entry in table.known if entry.subject == "cuda-toolkit" and entry.status == "fail")
+    return next((remedy_of(entry, here) for entry in met if concerns(entry, here)), None)
 
 
 def check_known(table: KnownBad, here: Present) -> tuple[Check, ...]:

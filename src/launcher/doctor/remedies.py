@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from launcher.doctor.types import PackageManager, Platform
 from launcher.hardware.match import rebuild_command
 
-Need = Literal["cuda toolkit", "vulkan sdk", "vulkan driver", "compiler", "nvidia driver"]
+Need = Literal["cuda toolkit", "nvidia's cuda toolkit", "vulkan sdk", "vulkan driver", "compiler", "nvidia driver"]
 
 _INSTALL: dict[PackageManager, str] = {
     "apt": "apt install",
@@ -23,6 +24,14 @@ _PACKAGES: dict[Need, dict[PackageManager, str]] = {
         "apt": "nvidia-cuda-toolkit",
         "dnf": "cuda-toolkit",
         "zypper": "cuda-toolkit",
+        "pacman": "cuda",
+        "winget": "Nvidia.CUDA",
+    },
+    # From NVIDIA's repository: https://developer.nvidia.com/cuda-downloads
+    "nvidia's cuda toolkit": {
+        "apt": "cuda-toolkit-12-8",
+        "dnf": "cuda-toolkit-12-8",
+        "zypper": "cuda-toolkit-12-8",
         "pacman": "cuda",
         "winget": "Nvidia.CUDA",
     },
@@ -56,7 +65,6 @@ _PACKAGES: dict[Need, dict[PackageManager, str]] = {
         "pacman": "nvidia-open nvidia-utils",
     },
 }
-SWAP_GIB = 8
 
 
 def install(need: Need, platform: Platform) -> str | None:
@@ -108,3 +116,16 @@ def unset(variable: str, platform: Platform) -> str:
 def reboot(platform: Platform) -> str:
     """The command that starts the machine again."""
     return "shutdown /r /t 0" if platform.system == "Windows" else as_root("reboot", platform)
+
+
+def version(text: str) -> tuple[int, ...]:
+    """`560.35.03` as numbers; what follows the numbers is left out."""
+    numbers = []
+    for part in text.split("."):
+        digits = re.match(r"\d+", part)
+        if digits is None:
+            break
+        numbers.append(int(digits[0]))
+        if digits[0] != part:
+            break
+    return tuple(numbers)
