@@ -164,6 +164,19 @@ def test_on_a_noisy_machine_one_run_drops_few() -> None:
     assert sum(trial.n_pairs == 1 for trial in trials) < 0.2 * len(trials)
 
 
+def test_a_disturbed_first_run_is_not_the_plans_speed() -> None:
+    n_seen = 0
+
+    def disturbed(_params: LoadParams) -> tuple[float, float]:
+        nonlocal n_seen
+        n_seen += 1
+        return (5.0, 1.0) if n_seen == 1 else (35.0, 12.0)
+
+    search = World(landscape=disturbed, noise=0.005).search()
+    assert search.speeds.pp_ts == pytest.approx(35.0, rel=0.05)
+    assert search.speeds.tg_ts == pytest.approx(12.0, rel=0.05)
+
+
 def test_ctrl_c_adopts_nothing_that_was_not_confirmed() -> None:
     whole = World(landscape=hilly, noise=0.005)
     whole.search()

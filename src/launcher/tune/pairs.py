@@ -113,13 +113,19 @@ class Pairs:
         first = self._meter.measure(plan, FIRST_TEST, self._n_streams)
         self._loaded = plan
         self.load_s = max(0.0, self._clock() - begun - (1.5 * first.prompt_ns + first.gen_ns) / 1e9)
-        again = self._one(plan, FIRST_TEST, "the plan")
-        self.speeds = self.speeds_of(FIRST_TEST, again)
+        runs = [first, self._one(plan, FIRST_TEST, "the plan")]
+        self.speeds = self._fastest(runs)
         alike = Logs()
         for _ in range(min(_REPEATS, affordable(_REPEATS_PART * self.budget_s, self.cost_s(FIRST_TEST)))):
-            before, again = again, self._one(plan, FIRST_TEST, "the plan")
-            self.add(alike, before, again, "both")
+            runs.append(self._one(plan, FIRST_TEST, "the plan"))
+            self.add(alike, runs[-2], runs[-1], "both")
+        self.speeds = self._fastest(runs)
         return alike
+
+    def _fastest(self, runs: Sequence[Timing]) -> Speeds:
+        """Of the plan: what something else on the machine takes away is not the plan's."""
+        prompt_ns, gen_ns = min(run.prompt_ns for run in runs), min(run.gen_ns for run in runs)
+        return self.speeds_of(FIRST_TEST, Timing(start_ns=0, prompt_ns=prompt_ns, gen_ns=gen_ns))
 
     def speeds_of(self, test: BenchTest, timing: Timing) -> Speeds:
         """Tokens per second; of several sequences all that were decoded."""

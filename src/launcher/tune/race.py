@@ -90,8 +90,10 @@ def best(runners: Sequence[Runner], noise: Noise) -> Runner | None:
 
 
 def settled(runners: Sequence[Runner], noise: Noise) -> bool:
-    """Whether more rounds would decide nothing: one is left, and it is clearly ahead."""
-    return len(runners) == 1 and runners[0].mean > 3 * runners[0].error(noise) + WORTH
+    """Whether more rounds would decide nothing: one is left, and it is clearly ahead, in more than a single run."""
+    if len(runners) != 1 or len(runners[0].logs) < 2:
+        return False
+    return runners[0].mean > 3 * runners[0].error(noise) + WORTH
 
 
 def turn_log(prompt_share: float, prompt: float, decode: float) -> float:
