@@ -27,9 +27,11 @@ def doctor(
 
       gpt-oss doctor --offline --report doctor.md
     """
-    from launcher.cli.doctor_session import examined, save_report
+    from launcher.cli.doctor_session import check_report_name, examined, save_report
     from launcher.errors import ExitCode
 
+    if report is not None:
+        check_report_name(report)
     found = examined(offline=offline)
     if report is not None:
         save_report(found, report)

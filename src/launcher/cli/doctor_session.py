@@ -65,21 +65,23 @@ def _versions(facts: Facts) -> dict[str, str | None]:
     }
 
 
+def check_report_name(path: Path) -> None:
+    """Raise UsageError for a report that ends in neither .md, .txt nor .json."""
+    if path.suffix.lower() not in {".md", ".txt", ".json"}:
+        raise UsageError(f"{path}: a report ends in .md, .txt or .json", hint="gpt-oss doctor --report doctor.md")
+
+
 def save_report(found: Examined, path: Path) -> None:
     """Write the file for a bug report.
 
     Raises:
-        UsageError: its name ends in neither .md, .txt nor .json.
         LauncherError: it can't be written.
     """
-    kind = path.suffix.lower()
     names = private_names()
-    if kind == ".json":
+    if path.suffix.lower() == ".json":
         shared = shared_json(found.checks, found.facts.platform, _versions(found.facts), names)
         text = json.dumps({"schema": SCHEMA, **shared}, indent=1, ensure_ascii=False) + "\n"
-    elif kind in {".md", ".txt"}:
-        text = shared_text(found.checks, found.facts.platform, _versions(found.facts), names)
     else:
-        raise UsageError(f"{path}: a report ends in .md, .txt or .json", hint="gpt-oss doctor --report doctor.md")
+        text = shared_text(found.checks, found.facts.platform, _versions(found.facts), names)
     save_text(path, text)
     say(f"wrote {path}; read it before you give it away")

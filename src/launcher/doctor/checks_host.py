@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from launcher.doctor import remedies
 from launcher.doctor.types import Check, EngineFiles, Platform, Ram, Status, Toolkit
@@ -32,7 +32,7 @@ def check_cpu(cpu: Cpu, engine: EngineReport | None, platform: Platform) -> tupl
     features = engine.cpu_features if engine is not None else ()
     used = tuple(name for name in features if name not in _OPTIONS)
     unused = tuple(name for name in _WIDE if used and name in cpu.isa and name not in used)
-    data = {"name": cpu.name, "arch": cpu.arch, "isa": cpu.isa, "engine_isa": used, "unused": unused}
+    data: dict[str, Any] = {"name": cpu.name, "arch": cpu.arch, "isa": cpu.isa, "engine_isa": used, "unused": unused}
     data |= {"n_physical": cpu.n_physical, "n_logical": cpu.n_logical, "quota_cores": cpu.quota_cores}
     name = f"{cpu.name or cpu.arch}, {cpu.n_physical or cpu.n_logical} cores"
     if platform.translated:

@@ -168,8 +168,8 @@ def check_port(port: Port) -> tuple[Check, ...]:
     if port.model is not None:
         return (check("ok", f": your server with {port.model}", ": an own server"),)
     if port.problem is not None:
-        remedy = "gpt-oss serve --host 127.0.0.1 --port 8080"
-        return (check("warn", f": {port.problem}", " can't be listened on", remedy=remedy),)
+        plain = "gpt-oss serve --host 127.0.0.1 --port 8080"
+        return (check("warn", f": {port.problem}", " can't be listened on", remedy=plain),)
     if port.free:
         return (check("ok", " is free for gpt-oss serve", " is free"),)
     remedy = f"gpt-oss serve --port {port.next_free}" if port.next_free is not None else None

@@ -76,12 +76,13 @@ def install(need: Need, platform: Platform) -> str | None:
     names = _PACKAGES[need].get(platform.packages) if platform.packages is not None else None
     if names is None or platform.packages is None:
         return None
-    return as_root(f"{_INSTALL[platform.packages]} {names}", platform)
+    command = f"{_INSTALL[platform.packages]} {names}"
+    return command if platform.packages == "brew" else as_root(command, platform)
 
 
 def as_root(command: str, platform: Platform) -> str:
     """The command with `sudo` where this person needs it."""
-    if platform.is_root or platform.system == "Windows" or platform.packages == "brew":
+    if platform.is_root or platform.system == "Windows":
         return command
     return f"sudo {command}"
 
