@@ -170,6 +170,10 @@ def test_the_path_is_the_one_line_on_stdout(typed: Typed, online: Sandbox) -> No
     both = typed(online, "models", "path", NAME)
     assert both.out == f"{pointer}\n", "the hub's cache comes first"
     assert "in LM Studio" in both.err
+    (online.root / "short").symlink_to(pointer.parent)
+    for written in (f"{pointer.parent}/../{pointer.parent.name}/{pointer.name}", online.root / "short" / pointer.name):
+        assert typed(online, "models", "path", written).out == f"{pointer}\n", "however its folder is written"
+    assert refused(typed(online, "models", "path", pointer.with_name("other.gguf"))).code == 5
 
 
 def test_verified_on_a_day_then_damaged_then_fetched_anew(typed: Typed, online: Sandbox) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from launcher.catalogue.inventory import FoundModel
 from launcher.catalogue.known import StaleFile
 from launcher.cli.context import load_settings
 from launcher.cli.models_in_use import refuse_if_served
-from launcher.cli.models_rows import Here, ModelRow, look, select
+from launcher.cli.models_rows import Here, ModelRow, look, path_in, select
 from launcher.cli.models_view import print_doomed, short
 from launcher.cli.output import print_json, say
 from launcher.errors import LauncherError, UsageError
@@ -67,8 +66,8 @@ def remove_models(names: Sequence[str], *, outside_cache: bool, yes: bool, as_js
 
 def _targets(here: Here, text: str, *, outside_cache: bool) -> list[_Target]:
     rows = select(here, text)
-    path = _as_path(text)
-    if any(path in (*row.paths, *row.also) for row in rows):
+    path = path_in(rows[0], text)
+    if path is not None:
         return [_by_path(here, rows[0], path, outside_cache=outside_cache)]
     ours = [row for row in rows if row.app == _OURS]
     if not ours:
@@ -80,12 +79,6 @@ def _targets(here: Here, text: str, *, outside_cache: bool) -> list[_Target]:
             details=tuple(row.name for row in ours),
         )
     return [_in_cache(here, row, row.paths, everywhere=True) for row in ours]
-
-
-def _as_path(text: str) -> Path:
-    with suppress(RuntimeError):
-        return Path(text).expanduser().absolute()
-    return Path(text).absolute()
 
 
 def _by_path(here: Here, row: ModelRow, path: Path, *, outside_cache: bool) -> _Target:

@@ -24,6 +24,7 @@ from launcher.store.removal import DAMAGED_SUFFIX
 from launcher.store.used import last_used
 from launcher.store.walk import SeenFile
 
+_DAMAGED = "set aside: its content has not the hash that it should have"
 State = Literal["complete", "incomplete", "damaged", "unusable", "other"]
 
 
@@ -140,7 +141,7 @@ def _unfinished(seen: SeenFile, files: Sequence[ModelFile]) -> ModelRow:
         total_bytes=part.size_bytes if part is not None else None,
         app=seen.app,
         state="damaged" if damaged else "incomplete",
-        why="set aside: its content has not the hash that it should have" if damaged else "an unfinished download",
+        why=_DAMAGED if damaged else f"an unfinished download{f' of {seen.repo}' if seen.repo else ''}",
         paths=(seen.path,),
         also=(),
         repo=seen.repo,
@@ -183,11 +184,7 @@ def select(here: Here, text: str, *, usable: bool = False) -> tuple[ModelRow, ..
 
 def _called(here: Here, text: str) -> tuple[ModelRow, ...]:
     """By path first: a file may be called as anything."""
-    try:
-        path = Path(text).expanduser().absolute()
-    except RuntimeError:
-        path = None
-    by_path = tuple(row for row in here.rows if path in row.paths or path in row.also)
+    by_path = tuple(row for row in here.rows if path_in(row, text) is not None)
     if by_path:
         return by_path
     wanted = text.strip().lower()
@@ -202,3 +199,13 @@ def _called(here: Here, text: str) -> tuple[ModelRow, ...]:
         ):
             found.append(row)
     return tuple(found)
+
+
+def path_in(row: ModelRow, text: str) -> Path | None:
+    """The path of a row that was typed, in whatever way its folder was written; None where it is another."""
+    name = os.path.basename(text)  # noqa: PTH119  # of text that may be no path
+    same = [path for path in (*row.paths, *row.also) if path.name == name]
+    if not same:
+        return None
+    folder = os.path.realpath(os.path.dirname(os.path.expanduser(text)))  # noqa: PTH111, PTH120
+    return next((path for path in same if os.path.realpath(path.parent) == folder), None)

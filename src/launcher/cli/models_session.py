@@ -73,7 +73,7 @@ def show_usage(*, as_json: bool) -> None:
     elif rows:
         from launcher.cli.models_view import print_usage
 
-        print_usage([(row.name, row.app, n_bytes) for row, n_bytes in rows], total)
+        print_usage(rows, _by_app(rows))
     else:
         say("no GPT OSS model is on this disk")
 

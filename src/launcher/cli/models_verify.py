@@ -54,12 +54,16 @@ def verify_models(names: Sequence[str], *, as_json: bool) -> None:
     here = look(load_settings({}))
     chosen = _chosen(here, names)
     verdicts = []
-    with _progress(sum(row.size_bytes for row in chosen)) as bar:
-        for row in chosen:
-            verdict = _verify(here, row, bar)
-            verdicts.append(verdict)
-            if not as_json and verdict.outcome not in _BAD:
-                say(_line(verdict))
+    try:
+        with _progress(sum(row.size_bytes for row in chosen)) as bar:
+            for row in chosen:
+                verdict = _verify(here, row, bar)
+                verdicts.append(verdict)
+                if not as_json and verdict.outcome not in _BAD:
+                    say(_line(verdict))
+    except KeyboardInterrupt:
+        say("Files that were read to their end are noted; of the others nothing is.")
+        raise
     if as_json:
         print_json({"models": verdicts})
     bad = [verdict for verdict in verdicts if verdict.outcome in _BAD]
@@ -104,7 +108,7 @@ def _verify(here: Here, row: ModelRow, bar: Progress) -> Verdict:
     found, listed = here.of(row), here.listed(row)
     if found is None:
         raise AssertionError(row)  # only complete models come here
-    bar.update(bar.task_ids[0], description=f"verifying {short(row.name)}")
+    bar.update(bar.task_ids[0], description=f"{row.model or '-'} {row.quant or ''}".strip())
     records: list[HashRecord] = []
     for index, part in enumerate(found.parts):
         expected = part.sha256 or (listed.parts[index].sha256 if listed is not None else None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TextIO
@@ -81,11 +81,21 @@ def short(name: str) -> str:
     return f"~{name[len(home) :]}" if name.startswith(home + os.sep) else name
 
 
-def print_usage(rows: Sequence[tuple[str, str, int]], total_bytes: int) -> None:
-    """Bytes on the disk by model and application."""
-    columns = (Column(name="on disk", right=True), Column(name="where"), Column(name="model", shrink_to=20))
-    cells = [_cells(format_bytes(n_bytes), app, short(name)) for name, app, n_bytes in rows]
-    cells.append(_cells(format_bytes(total_bytes), "", "together; what is shared counts once"))
+def print_usage(rows: Sequence[tuple[ModelRow, int]], by_app: Mapping[str, int]) -> None:
+    """Bytes on the disk by model, by application and together."""
+    columns = (
+        Column(name="on disk", right=True),
+        Column(name="where"),
+        Column(name="model"),
+        Column(name="quant"),
+        Column(name="name", shrink_to=20),
+    )
+    cells = [
+        _cells(format_bytes(n_bytes), row.app, row.model or "-", row.quant or "-", _name(row.name, sys.stdout))
+        for row, n_bytes in rows
+    ]
+    cells += [_cells(format_bytes(n_bytes), app, "all", "", "") for app, n_bytes in by_app.items()]
+    cells.append(_cells(format_bytes(sum(by_app.values())), "together", "", "", ""))
     _write(sys.stdout, table(columns, cells, terminal_width(sys.stdout), colours=is_styled(sys.stdout)))
 
 
@@ -97,8 +107,11 @@ def print_doomed(doomed: Iterable[Doomed], others: Iterable[tuple[str, Path, int
         Column(name="of", shrink_to=20),
         Column(name="file", shrink_to=20, drop=1),
     )
-    cells = [_cells(format_bytes(item.freed_bytes), item.what, item.repo, short(str(_first(item)))) for item in doomed]
-    cells += [_cells(format_bytes(n_bytes), what, "the launcher", short(str(p))) for what, p, n_bytes in others]
+    cells = [
+        _cells(format_bytes(item.freed_bytes), item.what, item.repo, _name(str(_first(item)), stream))
+        for item in doomed
+    ]
+    cells += [_cells(format_bytes(n_bytes), what, "the launcher", _name(str(p), stream)) for what, p, n_bytes in others]
     _write(stream, table(columns, cells, terminal_width(stream), colours=is_styled(stream)))
 
 
