@@ -240,6 +240,12 @@ def test_a_window_pattern_in_the_header_wins() -> None:
         ({"llama__expert_count": 513}, "expert_count is 513"),
         ({"llama__expert_count": 4, "llama__expert_used_count": 5}, "5 of 4 experts"),
         ({"llama__expert_count": 4}, "0 of 4 experts"),
+        ({"llama__block_count": 0}, "has no layers"),
+        ({"llama__context_length": 0}, "or no context"),
+        (
+            {"llama__expert_count": 4, "llama__expert_used_count": 2, "llama__attention__head_count": 0},
+            "heads of no size",
+        ),
         ({"llama__block_count": "many"}, "block_count is 'many'"),
         ({"llama__context_length": -5}, "context_length is -5"),
         ({"llama__embedding_length": 2.5}, r"embedding_length is 2\.5"),

@@ -424,8 +424,9 @@ def obstacle(path: Path, rng: random.Random, outside: Path, *, hangs: bool = Tru
     elif how == 5:
         path.write_bytes(b"")
     elif how == 6:
-        path.symlink_to(path.with_name("second"))
-        path.with_name("second").symlink_to(path)
+        second = path.with_name(f"second-{rng.random()}")
+        path.symlink_to(second)
+        second.symlink_to(path)
     elif how == 7:
         path.symlink_to("/dev/zero")
     else:

@@ -17,7 +17,15 @@ from tests.store.malformed import COMMIT, FAMILIES, REPO, bad_name, run_case
 
 FOUND = [
     *(("hyperparameters", 8), ("listings", 5), ("listings", 27), ("names", 10), ("names", 18), ("servers", 2)),
-    *(("fetched names", 4), ("kept", 5), ("kept", 7)),
+    *(
+        ("hyperparameters", 1024),
+        ("hyperparameters", 1048),
+        ("hyperparameters", 3010),
+        ("hyperparameters", 24),
+        ("fetched names", 4),
+        ("kept", 5),
+        ("kept", 7),
+    ),
 ]
 """What was once a crash, a hang or all of the memory."""
 

@@ -186,11 +186,16 @@ def spec_from_header(header: GgufHeader, *, fallback_id: str = "model", path: st
     n_swa = keys.number(f"{arch}.attention.sliding_window", 0) if is_gpt_oss else 0
     pattern = keys.number(f"{arch}.attention.sliding_window_pattern", _GPT_OSS_SWA_PATTERN)
     n_layer = keys.number(f"{arch}.block_count")
+    n_ctx_train = keys.number(f"{arch}.context_length")
+    if n_layer == 0 or n_ctx_train == 0:
+        raise DamagedFileError("the GGUF says that the model has no layers, or no context", path=path)
     n_expert = keys.number(f"{arch}.expert_count", 0)
     n_expert_used = keys.number(f"{arch}.expert_used_count", 0)
     if n_expert and not 0 < n_expert_used <= n_expert:
         # llama.cpp asserts the same (llama-model.cpp, load_hparams).
         raise DamagedFileError(f"the GGUF says that {n_expert_used} of {n_expert} experts are used", path=path)
+    if n_expert and not n_embd * n_head * keys.number(f"{arch}.attention.key_length", head_size):
+        raise DamagedFileError("the GGUF says that the model has rows or heads of no size", path=path)
     return ModelSpec(
         id=_model_id(keys, arch, n_layer, n_expert, fallback_id),
         arch=arch,
@@ -201,7 +206,7 @@ def spec_from_header(header: GgufHeader, *, fallback_id: str = "model", path: st
         n_embd_head_k=keys.number(f"{arch}.attention.key_length", head_size),
         n_embd_head_v=keys.number(f"{arch}.attention.value_length", head_size),
         n_vocab=keys.length("tokenizer.ggml.tokens", keys.number(f"{arch}.vocab_size", 0)),
-        n_ctx_train=keys.number(f"{arch}.context_length"),
+        n_ctx_train=n_ctx_train,
         n_swa=n_swa,
         swa_pattern=max(pattern, 1) if n_swa else 1,
         n_expert=n_expert,

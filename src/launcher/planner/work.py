@@ -134,7 +134,8 @@ def decode_work(
     """One token with `depth` tokens in the context."""
     parts = parts_of(spec, weights, params)
     # Operations for each byte of the cache: every head of a query looks at the rows that its group shares.
-    attention = _cell_ops(spec) / kv_row_bytes(spec, params.type_k, params.type_v)
+    row_bytes = kv_row_bytes(spec, params.type_k, params.type_v)
+    attention = _cell_ops(spec) / row_bytes if row_bytes else 0.0
     steps: list[Step] = [_one((costs.HOP, float(_hops(spec, params))))]
     for part in parts:
         cached = part.kv_full_bytes * depth + part.kv_window_bytes * min(depth, spec.n_swa)

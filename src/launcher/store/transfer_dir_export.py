@@ -139,14 +139,18 @@ def _piece_bytes(folder: Path, options: ExportOptions, sources: tuple[Source, ..
     if limit is not None and wanted > limit:
         raise UsageError(
             f"{folder} is on a FAT file system: a piece of {format_bytes(wanted)} is more than its files can hold",
-            hint=f"{retry} --piece-size 4GB",
+            hint=_in_pieces(retry),
         )
     if wanted < LEAST_PIECE_BYTES or len(piece_sizes(largest, wanted)) > MOST_PIECES:
         raise UsageError(
             f"pieces of {format_bytes(wanted)}: there may be {MOST_PIECES} of a file, of 1 MiB or more",
-            hint=f"{retry} --piece-size 4GB",
+            hint=_in_pieces(retry),
         )
     return wanted
+
+
+def _in_pieces(retry: str) -> str:
+    return f"{retry} --piece-size 4GB"
 
 
 def _check_other(run: _Export, file: ModelFile, commit: str) -> None:
@@ -300,7 +304,7 @@ def _disk_errors(folder: Path, retry: str) -> Iterator[None]:
             message = f"{folder} is full; what was written is kept, and the same command goes on from there"
         elif error.errno == errno.EFBIG:
             message = f"{folder} can't hold a file this large (FAT32 ends at 4 GiB): write it in pieces"
-            raise LauncherError(message, hint=f"{retry} --piece-size 4GB") from error
+            raise LauncherError(message, hint=_in_pieces(retry)) from error
         else:
             message = f"can't write {where}: {error.strerror or error}"
         raise LauncherError(message, hint=retry) from error
