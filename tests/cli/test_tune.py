@@ -15,7 +15,7 @@ from rich.console import Console
 
 from launcher.catalogue.types import FilePart, ModelFile
 from launcher.cli.tune_session import keep
-from launcher.cli.tune_view import confirmation_line, print_result, print_space, space_json
+from launcher.cli.tune_view import confirmation_line, end_lines, print_result, print_space, space_json
 from launcher.demo import demo_model_path
 from launcher.hardware.tuned import load_tuned
 from launcher.planner.types import Changes
@@ -142,6 +142,15 @@ def test_a_winner_is_kept_for_later_plans_until_it_no_longer_wins(tmp_path: Path
     )
     keep(MACHINE, FILE, nothing, tmp_path)
     assert load_tuned(MACHINE, FILE, purpose="chat", state_dir=tmp_path) is None
+
+
+def test_a_noisy_machine_is_told() -> None:
+    quiet = searched(World(noise=0.005))
+    assert quiet.noise is not None
+    assert quiet.noise < 0.03
+    assert not any("something else ran" in line for line in end_lines(quiet))
+    noisy = searched(World(noise=0.15))
+    assert any("something else ran beside it" in line for line in end_lines(noisy))
 
 
 @pytest.mark.parametrize("width", [50, 80, 120])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from launcher.bench.stats import NOISY_CV
 from launcher.cli.bench_view import speed
 from launcher.cli.output import report_console
 from launcher.records import to_jsonable
@@ -96,6 +97,11 @@ def end_lines(result: TuneResult) -> Iterator[str]:
             yield f"{flags} is not taken by itself, since it changes answers: {change_text(trial)}"
         elif trial.outcome == "crashed":
             yield f"{trial.label} crashed: {trial.why}"
+    if result.noise is not None and result.noise > NOISY_CV:
+        yield (
+            f"runs of the same settings differed by {result.noise:.0%}: something else ran beside it; only large gains "
+            "can be seen then. Tune again when the machine is idle"
+        )
     for note in result.notes:
         yield f"not tried: {note}"
 

@@ -41,6 +41,7 @@ def result_of(search: Search, plan: LoadParams, about: About, *, workload: Workl
         pp_ratio=total_ratio(confirmations, lambda one: one.prompt),
         tg_ratio=total_ratio(confirmations, lambda one: one.decode),
         notes=search.left_out,
+        noise=max((noise.sd for noise in board.noise.values() if noise.n), default=None) if board else None,
         interrupted=search.interrupted or search.failure is not None,
     )
 

@@ -153,3 +153,6 @@ class TuneResult:
     notes: tuple[str, ...] = ()
     """What was left out, cut short or rejected: complete sentences."""
     interrupted: bool = False
+    noise: float | None = None
+    """How far ratios of runs of the same settings spread: the standard deviation, of the kind of test that spread most.
+    None where nothing was compared."""
