@@ -109,6 +109,14 @@ def test_a_large_file_is_known_by_header_and_size(home: Path, take: Take, full_s
     assert inventory.match(native(model="gpt-oss-120b")) is None
 
 
+def test_what_a_download_manager_still_writes_is_not_used(home: Path, take: Take, full_size: Path) -> None:
+    """aria2 gives a file its whole length, and its header, long before its content."""
+    path = lm_studio(home, full_size)
+    put(path.with_name(f"{path.name}.aria2"), b"x")
+    assert take().match(native()) is None
+    assert take().own_entries([], model=None) == ()
+
+
 def test_a_name_that_lies_about_the_quant_is_not_believed(home: Path, take: Take, full_size: Path) -> None:
     lm_studio(home, full_size, file="gpt-oss-20b-Q4_K_M.gguf")
     (model,) = take().models
