@@ -43,7 +43,7 @@ PURE = (
     "store.pace",
     *("bench.types", "bench.session", "bench.cases", "bench.formats", "bench.stats", "bench.rows", "bench.compare"),
     *("bench.quality_types", "bench.quality_stats", "bench.private"),
-    *("bench.probe", "bench.chart", "bench.plot", "bench.plot_layout", "bench.plot_text"),
+    *("bench.probe", "bench.private", "bench.chart", "bench.plot", "bench.plot_layout", "bench.plot_text"),
     *(f"tune.{name}" for name in ("types", "changes", "race", "sizes", "space", "budget")),
     *(f"doctor.{name}" for name in ("types", "scene", "remedies", "known", "examine", "report")),
     *(f"doctor.checks_{name}" for name in ("host", "gpu", "driver", "place")),

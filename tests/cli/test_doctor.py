@@ -73,7 +73,7 @@ def test_a_report_of_another_kind_is_refused(sandbox: Sandbox) -> None:
 CHECKS = (
     Check(name="cpu", status="ok", what="eight cores"),
     Check(name="gpu", status="fail", what="a GPU is not used, " * 6, why="it is so", remedy="make " + "x" * 90),
-    Check(name="gpu", status="warn", what="another\x1b[31m one"),
+    Check(name="gpu", status="warn", what="another\x1b[31m one", data={"sources": ["https://example.org/" + "x" * 60]}),
 )
 
 
@@ -82,14 +82,15 @@ def test_lines_are_folded_and_commands_are_not() -> None:
     assert lines[0] == "ok    cpu  eight cores"
     commands = [line for line in lines if "run: " in line]
     assert commands == ["           run: make " + "x" * 90]
-    assert all(len(line) <= 60 for line in lines if "run: " not in line)
+    assert all(len(line) <= 60 for line in lines if "run: " not in line and "see: " not in line)
     assert not any("\x1b" in line for line in lines)
-    assert lines[-2].startswith("warn       another")
+    assert lines[-3].startswith("warn       another")
+    assert lines[-2] == "           see: https://example.org/" + "x" * 60
     assert lines[-1] == "1 ok, 1 warn, 1 fail: something has to be mended"
 
 
 def test_piped_lines_are_whole() -> None:
     lines = lines_of(CHECKS, None, colours=False)
-    assert len(lines) == 6
+    assert len(lines) == 7
     coloured = lines_of(CHECKS, None, colours=True)
     assert "\x1b[31mfail\x1b[0m" in coloured[1]

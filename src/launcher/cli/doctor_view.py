@@ -40,6 +40,7 @@ def lines_of(checks: Sequence[Check], width: int | None, *, colours: bool) -> li
         lines += [indent + line for line in rest]
         if check.why is not None and (check.status != "ok" or check.remedy is None):
             lines += [indent + styled(DIM, line, on=colours) for line in _folded(check.why, width, len(indent))]
+        lines += [f"{indent}see: {styled(DIM, source, on=colours)}" for source in check.data.get("sources", ())]
         if check.remedy is not None:
             lines.append(f"{indent}run: {styled(BOLD, printable(check.remedy), on=colours)}")
     found = counts(checks)

@@ -56,8 +56,11 @@ def _asked(config: HubConfig, source: str | None, url: str, now_s: Callable[[], 
     try:
         answer = httpx.get(url, headers=headers, timeout=HUB_TIMEOUT_S, follow_redirects=False)
     except (httpx.HTTPError, httpx.InvalidURL, ImportError, ValueError) as error:
-        reason = "the connection broke off" if isinstance(error, httpx.TransportError) else "it can't be asked"
-        problem = f"{_host(config)}: {reason} ({type(error).__name__})"
+        if isinstance(error, httpx.TimeoutException):
+            problem = f"{_host(config)} takes the connection, and does not answer within {HUB_TIMEOUT_S:.0f} s"
+        else:
+            reason = "the connection broke off" if isinstance(error, httpx.TransportError) else "it can't be asked"
+            problem = f"{_host(config)}: {reason} ({type(error).__name__})"
         return _hub(config, source, problem=problem, hint="gpt-oss chat --demo")
     skew_s = clock_skew_s(answer.headers.get("date"), now_s())
     if answer.is_success and "json" in answer.headers.get("content-type", "json"):
