@@ -111,6 +111,7 @@ def _nvml(data: dict[str, Any]) -> FakeNvml:
                 free_bytes=round(gpu.get("free", total - 1) * GIB) if total else None,
                 compute_capability=tuple(gpu.get("capability", (8, 9))),
                 mig=gpu.get("mig"),
+                answers=gpu.get("answers", True),
                 computing=[(pid, n_gib * GIB) for pid, n_gib in gpu.get("computing", ())],
             )
         )

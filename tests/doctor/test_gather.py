@@ -54,9 +54,11 @@ def test_what_could_not_be_had_is_a_line_of_its_own(tmp_path: Path) -> None:
     source = sources("rtx-4090-cuda", tmp_path)
     found = ask_all(machine_probes(source))
     found["nvidia"] = Missing(why="no answer within 9 s")
+    found["known"] = Missing(why="known_bad.toml: damaged")
     by_name = {check.name: check for check in examine(facts_of(source, found))}
     assert by_name["gpu"].what == "not checked: no answer within 9 s"
     assert by_name["gpu"].status == "warn"
+    assert by_name["known bad"].what == "not checked: known_bad.toml: damaged"
     assert by_name["memory"].status == "ok"
     assert by_name["engine"].status == "ok"
 

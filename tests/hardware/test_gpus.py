@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.hardware import apple, nvidia, sysfs
+from launcher.hardware import apple, nvidia, sysfs, windows
 from launcher.hardware.seen import INTEL_INTEGRATED, normalise_pci_id, parse_int
 from launcher.units import GIB
 from tests.fakes.nvml import FakeGpu, FakeNvml
@@ -137,6 +137,30 @@ def test_pci_addresses_are_written_as_ggml_writes_them(found: str, expected: str
     assert normalise_pci_id(found) == expected
 
 
+def test_a_jetsons_gpu_is_told_by_its_device_tree(tmp_path: Path) -> None:
+    assert sysfs.read_tegra(tmp_path) == ()
+    write(tmp_path, "proc/device-tree/compatible", "nvidia,p3737-0000+p3701-0005\0nvidia,tegra234\0")
+    write(tmp_path, "proc/device-tree/model", "NVIDIA Jetson AGX Orin Developer Kit\0")
+    (gpu,) = sysfs.read_tegra(tmp_path)
+    assert (gpu.description, gpu.driver, gpu.pci_id) == ("NVIDIA Jetson AGX Orin Developer Kit", None, None)
+    write(tmp_path, "proc/device-tree/compatible", "raspberrypi,5-model-b\0")
+    assert sysfs.read_tegra(tmp_path) == ()
+
+
+# --- Windows ---
+
+
+def test_windows_lists_its_gpus_and_what_is_none_is_left_out() -> None:
+    listed = """[
+      {"Name": "Intel(R) UHD Graphics 770", "DriverVersion": "31.0.101.5590",
+       "PNPDeviceID": "PCI\\\\VEN_8086&DEV_4680"},
+      {"Name": "Microsoft Remote Display Adapter", "DriverVersion": "10.0", "PNPDeviceID": "SWD\\\\REMOTEDISPLAY"},
+      {"Name": null, "PNPDeviceID": "PCI\\\\VEN_10DE"}, "junk"
+    ]"""
+    (gpu,) = windows.parse_controllers(listed)
+    assert (gpu.description, gpu.vendor, gpu.driver) == ("Intel(R) UHD Graphics 770", "Intel", "31.0.101.5590")
+
+
 # --- macOS ---
 
 
@@ -192,5 +216,5 @@ def test_any_text_is_survived_by_every_parser(junk: str) -> None:
 def test_any_json_from_system_profiler_is_survived(value: object) -> None:
     import json
 
-    for gpu in apple.parse_displays(json.dumps(value)):
+    for gpu in (*apple.parse_displays(json.dumps(value)), *windows.parse_controllers(json.dumps(value))):
         assert gpu.description

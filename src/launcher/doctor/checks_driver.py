@@ -24,7 +24,7 @@ def check_driver(scene: Scene, nvidia: Nvidia, oldest: Mapping[str, str]) -> tup
     what = f"NVIDIA {nvidia.driver}{runs}"
     data = {"nvidia": nvidia.driver, "cuda": nvidia.cuda, "drivers": others}
     # A Jetson's driver is part of its system, and counts by itself.
-    on_board = any(gpu.probe == "device-tree" for gpu in scene.seen) or "tegra" in (platform.distro or "")
+    on_board = any(gpu.probe == "device-tree" or "nvgpu" in gpu.description for gpu in scene.seen)
     nvcc = toolkit.nvcc if toolkit is not None and not on_board else None
     needed = oldest.get((nvcc or "").partition(".")[0])
     if needed is None or version(nvidia.driver) >= version(needed):

@@ -42,7 +42,7 @@ class Facts:
 
     platform: Platform
     environ: Mapping[str, str]
-    known: KnownBad
+    known: KnownBad | None = None
     cpu: Cpu | None = None
     ram: Ram | None = None
     engine: EngineReport | None = None
@@ -128,14 +128,15 @@ def _gpus(facts: Facts) -> tuple[Check, ...]:
         if getattr(facts, name) is None:
             raise _need(facts, name)
     scene = _scene(facts)
-    first = toolkit_first(facts.known, present(scene, facts.versions))
+    first = toolkit_first(facts.known, present(scene, facts.versions)) if facts.known is not None else None
     return check_gpus(scene, facts.engine, first)
 
 
 def _driver(facts: Facts) -> tuple[Check, ...]:
     if facts.nvidia is None:
         raise _need(facts, "nvidia")
-    return check_driver(_scene(facts), facts.nvidia[0], facts.known.cuda_drivers)
+    oldest = facts.known.cuda_drivers if facts.known is not None else {}
+    return check_driver(_scene(facts), facts.nvidia[0], oldest)
 
 
 def _toolkit(facts: Facts) -> tuple[Check, ...]:
@@ -151,6 +152,8 @@ def _holders(facts: Facts) -> tuple[Check, ...]:
 
 
 def _known(facts: Facts) -> tuple[Check, ...]:
+    if facts.known is None:
+        raise _need(facts, "known")
     return check_known(facts.known, present(_scene(facts), facts.versions))
 
 

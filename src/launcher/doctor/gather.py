@@ -15,7 +15,7 @@ from typing import Any
 from launcher.configs import configs_dir
 from launcher.doctor import probe_disk, probe_gpu, probe_net
 from launcher.doctor.examine import Facts
-from launcher.doctor.known import FILE_NAME, parse_known
+from launcher.doctor.known import FILE_NAME, KnownBad, parse_known
 from launcher.doctor.sources import Sources
 from launcher.doctor.system import read_platform
 from launcher.doctor.types import Clock, EngineFiles, Folder, Missing, Ram
@@ -91,10 +91,18 @@ def gather(wishes: Wishes, sources: Sources | None = None, *, deadline_s: float 
 def facts_of(sources: Sources, found: Mapping[str, Any]) -> Facts:
     """Facts from what probes answered."""
     missing = {name: value.why for name, value in found.items() if isinstance(value, Missing)}
-    known = parse_known((configs_dir() / FILE_NAME).read_text(encoding="utf-8"))
     had = {name: value for name, value in found.items() if name not in missing}
     platform = had.pop("platform", None) or read_platform(replace(sources, groups=tuple))
-    return Facts(platform=platform, environ=sources.machine.environ, known=known, missing=missing, **had)
+    return Facts(platform=platform, environ=sources.machine.environ, missing=missing, **had)
+
+
+def read_known() -> KnownBad:
+    """The table that is shipped.
+
+    Raises:
+        DamagedFileError: the installation is not whole.
+    """
+    return parse_known((configs_dir() / FILE_NAME).read_text(encoding="utf-8"))
 
 
 def machine_probes(sources: Sources) -> dict[str, Probe]:
@@ -102,6 +110,7 @@ def machine_probes(sources: Sources) -> dict[str, Probe]:
     machine = sources.machine
     return {
         "platform": lambda: read_platform(sources),
+        "known": read_known,
         "cpu": lambda: _cpu(sources),
         "ram": lambda: _ram(sources),
         "engine": machine.engine,
