@@ -27,6 +27,7 @@ from launcher.bench.predictions import Subject, sort_records
 from launcher.bench.types import BenchRecord, BenchTest
 from launcher.catalogue.headers import ensure_header
 from launcher.catalogue.load import load_catalogue
+from launcher.cli.bench_view import speed
 from launcher.demo import demo_model_path
 from launcher.errors import LauncherError
 from launcher.flow import World
@@ -209,18 +210,19 @@ def report(
         own = throughput.recipe_of(model.subject.spec, model.subject.weights)
         others = fit([run for run in known if run.recipe != own], shipped)
         steady = {(run.test, run.engine) for run in model.runs()}
+        own_tests = {(run.test, run.engine) for run in known if run.recipe == own}
         for record in model.records:
             measured = median(record.samples_ts)
-            noisy = (record.test.name, record.engine) not in steady
+            noisy = not {(record.test.name, record.engine)} <= steady & own_tests
             found = [
                 _error(model.subject, record.test, measured, calibration) for calibration in (None, everything, others)
             ]
             for name, error in zip(errors, found, strict=True):
                 if error is not None and not noisy:
                     errors[name].append(abs(error))
-            speed = f"{measured:.4g}{' ~' if noisy else ''}"
+            ts = f"{speed(measured)}{' ~' if noisy else ''}"
             shown = " | ".join("" if error is None else f"{error:+.0%}" for error in found)
-            rows.append(f"| {model.name} | {record.test.name} | {speed} | {shown} |")
+            rows.append(f"| {model.name} | {record.test.name} | {ts} | {shown} |")
     n_threads = max((model.subject.params.n_threads for model in second), default=0)
     day = datetime.now(UTC).date().isoformat()
     threads = f"{n_threads} thread{'' if n_threads == 1 else 's'}"
@@ -231,7 +233,7 @@ def report(
         for name, values in errors.items()
         if values
     ]
-    marked = " `~`: the samples spread by more than 5 %; such a test calibrates nothing and is not counted."
+    marked = " `~`: in one of its two runs the samples spread by more than 5 %; such a test is not counted."
     return [on, "", *head, *rows, "", f"Errors of either sign: {'; '.join(short) or 'none is known'}.{marked}"]
 
 
