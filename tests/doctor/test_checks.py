@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from launcher.doctor.checks_host import check_engine, check_swap
+from launcher.doctor.checks_host import check_engine, check_memory, check_swap
 from launcher.doctor.checks_place import (
     RELEASED,
     check_clock,
@@ -37,7 +37,7 @@ from launcher.doctor.types import (
 from launcher.units import GIB
 from tests.builders import host_memory
 from tests.doctor.machines import NOW_S
-from tests.hardware.test_match import report
+from tests.hardware.test_match import listed, report
 
 LINUX = Platform(
     system="Linux",
@@ -185,6 +185,17 @@ def test_the_clock(now_s: float, skew_s: float | None, platform: Platform, expec
     assert line(check_clock(Clock(now_s=now_s), hub(skew_s=skew_s), platform)) == expected
 
 
+def test_memory_just_enough_and_just_too_little() -> None:
+    """A laptop of 16 GB, of which the planner needs 11.6 GiB and leaves half a GiB free."""
+    enough = Ram(host=host_memory(15.5, 12.2), swap_used_bytes=None)
+    assert line(check_memory(enough, None, LINUX)) == ("ok", None)
+    short = replace(enough, host=host_memory(15.5, 12.0))
+    assert line(check_memory(short, None, LINUX))[0] == "warn"
+    assert line(check_memory(short, report(listed(free_bytes=GIB)), LINUX)) == ("ok", None)
+    small = replace(enough, host=host_memory(8, 6))
+    assert line(check_memory(small, None, MAC)) == ("fail", "gpt-oss plan --what-if")
+
+
 def test_a_swap_that_is_in_use_beside_little_ram() -> None:
     full = Ram(host=host_memory(16, 2, swap_gib=8), swap_used_bytes=6 * GIB)
     assert line(check_swap(full, LINUX))[0] == "warn"
@@ -242,6 +253,12 @@ def test_an_entry_is_met_where_all_that_it_names_is_here() -> None:
     assert line(check_known(table, here(**two | {"n_nvidia": 1}))) == ("ok", None)
     assert line(check_known(table, here(**two | {"versions": {"nvidia-driver": "546.01"}}))) == ("ok", None)
     assert line(check_known(table, here(**two | {"versions": {}}))) == ("ok", None)
+    (entry,) = table.known
+    for narrower in (replace(entry, system="Windows"), replace(entry, backend="ROCm"), replace(entry, gpu="Radeon")):
+        assert line(check_known(replace(table, known=(narrower,)), here(**two))) == ("ok", None)
+    wider = replace(entry, system="Linux", backend="CUDA", gpu="(?i)geforce")
+    gpus: dict[str, Any] = {"backends": ("CUDA", "CPU"), "gpus": ("NVIDIA GeForce RTX 3090",)}
+    assert line(check_known(replace(table, known=(wider,)), here(**two | gpus)))[0] == "fail"
 
 
 def test_every_shipped_entry_can_be_met_and_has_a_source() -> None:

@@ -20,11 +20,12 @@ from launcher.doctor.known import parse_known
 from launcher.doctor.probe_gpu import parse_firmware, parse_nvcc
 from launcher.doctor.probe_net import clock_skew_s, read_hub, read_port
 from launcher.doctor.remedies import version
-from launcher.doctor.system import package_manager, parse_os_release
+from launcher.doctor.system import container_of, package_manager, parse_os_release
 from launcher.doctor.types import Hub, Missing
 from launcher.errors import DamagedFileError, NetworkError
 from launcher.store.reach import Reach
 from tests.doctor.machines import NOW_S, sources
+from tests.hardware.trees import write
 
 # --- Apart ---
 
@@ -76,8 +77,13 @@ def test_everything_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     source = sources("server-without-gpu", tmp_path / "root")
     source = replace(source, machine=replace(source.machine, environ={"HF_HOME": str(tmp_path / "hf")}))
+    (tmp_path / "hf").mkdir()
+    (tmp_path / "hf" / "token").write_text("hf_secret")
+    (tmp_path / "hf" / "token").chmod(0o644)
     facts = gather(Wishes(host="127.0.0.1", port=1, offline_by="--offline"), source)
     assert facts.missing == {}
+    (folders,) = [check for check in examine(facts) if check.name == "folders"]
+    assert folders.remedy == f"chmod 600 {tmp_path / 'hf' / 'token'}"
     names = [check.name for check in examine(facts)]
     assert names == [
         *("cpu", "memory", "swap", "engine", "gpu", "toolkits", "known bad"),
@@ -102,6 +108,16 @@ def test_everything_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 )
 def test_packages_by_distribution(text: str, manager: str | None) -> None:
     assert package_manager("Linux", parse_os_release(text)) == manager
+
+
+def test_containers_are_told_apart(tmp_path: Path) -> None:
+    assert container_of(tmp_path, {}) is None
+    assert container_of(tmp_path, {"container": "lxc"}) == "lxc"
+    assert container_of(tmp_path, {"container": "systemd-nspawn"}) == "container"
+    write(tmp_path, "proc/1/cgroup", "11:memory:/kubepods/besteffort/pod1/abc\n")
+    assert container_of(tmp_path, {}) == "kubernetes"
+    write(tmp_path, "run/.containerenv", "")
+    assert container_of(tmp_path, {}) == "podman"
 
 
 def test_versions_are_compared_as_numbers() -> None:
@@ -185,6 +201,23 @@ def test_what_everybody_may_read_is_found(tmp_path: Path) -> None:
     assert probe_disk.read_folder("config", tmp_path, private=True).exposed == tmp_path / "mcp.json"
     (tmp_path / "mcp.json").chmod(0o600)
     assert probe_disk.read_folder("config", tmp_path, private=True).exposed is None
+
+
+def test_what_belongs_to_somebody_else_is_found(tmp_path: Path) -> None:
+    inner = tmp_path / "models--a--b" / "blobs"
+    inner.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(inner)
+
+    def found(user_id: int | None, *denied: Path) -> Path | None:
+        return probe_disk.read_folder(
+            "hub cache", tmp_path, private=False, user_id=user_id, may_write=lambda path: path not in denied
+        ).foreign
+
+    somebody = tmp_path.stat().st_uid + 1
+    assert found(somebody, inner) == inner
+    assert found(somebody) is None
+    assert found(somebody, tmp_path / "link") is None
+    assert found(tmp_path.stat().st_uid, inner) is None
 
 
 def test_a_file_in_a_folders_place_can_not_be_written(tmp_path: Path) -> None:

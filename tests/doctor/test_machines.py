@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from launcher.doctor.examine import examine
 from launcher.doctor.gather import ask_all, facts_of, machine_probes
 from launcher.doctor.types import Check
+from launcher.server.registry import process_started_s, save
+from launcher.server.types import ServerRecord
 from tests.doctor.machines import MACHINES, sources
 
 SYNC = "uv sync --reinstall-package llama-cpp-python --no-cache"
@@ -59,6 +62,7 @@ EXPECTED: dict[str, tuple[Line, ...]] = {
             ),
         ),
     ),
+    "gt-1030-beside-a-cpu-engine": (("gpu", "warn", CUDA),),
     # WSL 2 and Jetson
     "wsl2-rtx-5060-ti-cuda-13-2": (
         ("gpu", "fail", CUDA),
@@ -84,6 +88,8 @@ EXPECTED: dict[str, tuple[Line, ...]] = {
         ("gpu", "fail", f"sudo pacman -S vulkan-headers vulkan-icd-loader shaderc spirv-headers && {VULKAN}"),
     ),
     "mi50-rocm-without-permission": (("gpu", "fail", 'sudo usermod -aG render "$USER"'),),
+    "rx-7900-xtx-without-kfd": (("gpu", "fail", "sudo modprobe amdgpu"),),
+    "container-without-amds-devices": (("gpu", "fail", "docker run --device /dev/kfd --device /dev/dri IMAGE"),),
     "strix-halo-rocm": (
         USED,
         ("known bad", "warn", VULKAN),
@@ -123,6 +129,8 @@ WHY = {
     "rtx-3090-driver-was-updated": "the driver was updated while the old one is loaded",
     "two-rtx-3090-one-off-the-bus": "fallen off the bus",
     "a10-container-lost-its-gpus": "when the host's systemd reloads",
+    "rx-7900-xtx-without-kfd": "no /dev/kfd",
+    "container-without-amds-devices": "started without it",
     "wsl2-8gb": "half of the machine's RAM",
     "docker-with-a-limit": "the limit, not the machine, is too small",
     "mi50-rocm-without-permission": "may not use /dev/kfd",
@@ -161,6 +169,35 @@ def test_every_machine_is_in_the_table_and_says_where_it_is_from() -> None:
 def test_a_slice_of_a_gpu_is_called_one(tmp_path: Path) -> None:
     (gpu,) = [check for check in examined("h100-mig-slice", tmp_path) if check.name == "gpu"]
     assert gpu.what.endswith("a slice of 79.6 GiB (MIG)")
+
+
+def test_a_gpu_of_a_virtual_machine_is_not_missed(tmp_path: Path) -> None:
+    (gpu,) = [check for check in examined("gpu-lent-to-a-vm", tmp_path) if check.name == "gpu"]
+    assert gpu.what.endswith("is set aside for a virtual machine (vfio-pci)")
+
+
+def test_memory_that_an_own_server_holds_is_no_strangers(tmp_path: Path) -> None:
+    pid = os.getpid()
+    started_s = process_started_s(pid)
+    assert started_s is not None
+    record = ServerRecord(
+        pid=pid,
+        pid_started_s=started_s,
+        host="127.0.0.1",
+        port=8087,
+        model="gpt-oss-20b",
+        file="a.gguf",
+        n_ctx=4096,
+        n_parallel=1,
+        started_at="2026-11-01T00:00:00+00:00",
+        log_path=tmp_path / "log",
+        server_pid=4242,
+    )
+    save(tmp_path / "state", record)
+    (held,) = [check for check in examined("rtx-3060-held-by-another-program", tmp_path) if check.name == "gpu memory"]
+    assert held.status == "ok"
+    assert held.what.endswith("your server on port 8087")
+    assert held.data["holders"][0]["own"] is True
 
 
 def test_equal_gpus_with_one_fault_are_one_line(tmp_path: Path) -> None:

@@ -140,15 +140,31 @@ def _read_into(descriptor: int, buffer: mmap.mmap) -> int:
     return os.readv(descriptor, [buffer])
 
 
-def read_folder(role: str, path: Path, *, private: bool) -> Folder:
+def _user_id() -> int | None:
+    return os.geteuid() if hasattr(os, "geteuid") else None
+
+
+def _may_write(path: Path) -> bool:
+    return os.access(path, os.W_OK)
+
+
+def read_folder(
+    role: str,
+    path: Path,
+    *,
+    private: bool,
+    user_id: int | None = None,
+    may_write: Callable[[Path], bool] = _may_write,
+) -> Folder:
     """Whether a folder can be used, and whether something in it belongs to somebody else.
 
     A run with `sudo` leaves such things behind; later runs without it then fail in the middle of something.
     """
+    user_id = _user_id() if user_id is None else user_id
     foreign = exposed = None
     if path.is_dir() and os.access(path, os.R_OK | os.X_OK):
         for entry in _entries(path):
-            if foreign is None and _is_foreign(entry):
+            if foreign is None and _is_foreign(entry, user_id, may_write):
                 foreign = entry
             if exposed is None and private and _is_exposed(entry):
                 exposed = entry
@@ -156,7 +172,7 @@ def read_folder(role: str, path: Path, *, private: bool) -> Folder:
         role=role,
         path=path,
         exists=path.exists(),
-        writable=os.access(nearest(path), os.W_OK | os.X_OK) and (path.is_dir() or not path.exists()),
+        writable=may_write(nearest(path)) and (path.is_dir() or not path.exists()),
         foreign=foreign,
         exposed=exposed,
     )
@@ -174,13 +190,13 @@ def _entries(path: Path) -> Iterator[Path]:
                 return
 
 
-def _is_foreign(path: Path) -> bool:
-    if not hasattr(os, "geteuid") or os.geteuid() == 0:
-        return False
+def _is_foreign(path: Path, user_id: int | None, may_write: Callable[[Path], bool]) -> bool:
+    """Of somebody else and not ours to write; links are left alone, since what they lead to counts by itself."""
     try:
-        return path.lstat().st_uid != os.geteuid() and not path.is_symlink() and not os.access(path, os.W_OK)
+        owner = path.lstat().st_uid
     except OSError:
         return False
+    return user_id not in (None, 0, owner) and not path.is_symlink() and not may_write(path)
 
 
 def _is_exposed(path: Path) -> bool:
