@@ -13,7 +13,8 @@ from launcher.store.cache import RepoCache
 from launcher.store.local import check_parts
 from launcher.store.small import read_small
 from launcher.text import is_safe_path
-from tests.store.malformed import COMMIT, FAMILIES, REPO, bad_name, run_case
+from tests.store.malformed import FAMILIES, run_case
+from tests.store.malformed_input import COMMIT, REPO, bad_name
 
 FOUND = [
     *(("hyperparameters", 8), ("listings", 5), ("listings", 27), ("names", 10), ("names", 18), ("servers", 2)),

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from launcher.errors import DoesNotFitError, LauncherError
-from launcher.store import part_file
+from launcher.store import disk_facts
 from launcher.store.cache import RepoCache
+from launcher.store.disk_facts import file_system, held_bytes
 from launcher.store.growing import bytes_so_far, open_partial, reserved_bytes
 from launcher.store.hub import Outside, fetch
-from launcher.store.part_file import DiskFile, file_system, held_bytes
+from launcher.store.part_file import DiskFile
 from launcher.units import GIB, MIB
 from tests.fakes.hub import Hub
 from tests.store.build import PATH, REPO, config, model_file
@@ -52,7 +53,7 @@ def test_a_file_that_this_disk_can_not_hold_is_refused_before_the_first_byte(tmp
 
 def test_a_fat_disk_is_known_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Told at once: after 4 GiB have come it would be an hour too late."""
-    monkeypatch.setattr(part_file, "file_system", lambda _path: "vfat")
+    monkeypatch.setattr(disk_facts, "file_system", lambda _path: "vfat")
     file = DiskFile(tmp_path / "part")
     with pytest.raises(OSError, match="File too large") as raised:
         file.reserve(4 * GIB)

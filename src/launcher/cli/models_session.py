@@ -12,6 +12,7 @@ from launcher.cli.context import load_settings
 from launcher.cli.models_rows import Here, ModelRow, look, select
 from launcher.cli.output import print_json, say
 from launcher.records import to_jsonable
+from launcher.store.disk_facts import taken_bytes
 
 
 def list_models(*, every: bool, as_json: bool) -> None:
@@ -30,7 +31,7 @@ def list_models(*, every: bool, as_json: bool) -> None:
         say("no GPT OSS model is on this disk; gpt-oss pull fetches the one that fits")
     n_others = len(here.rows) - len(rows)
     if n_others:
-        say(f"{n_others} models of other kinds are not shown; --all shows them")
+        say(f"{n_others} of other kinds not shown; --all shows them")
     for note in here.inventory.walked.notes:
         say(note)
 
@@ -103,5 +104,4 @@ def _disk_bytes(path: Path, counted: set[tuple[int, int]]) -> int:
     if key in counted:
         return 0
     counted.add(key)
-    blocks: int | None = getattr(found, "st_blocks", None)
-    return found.st_size if blocks is None else min(found.st_size, blocks * 512)
+    return taken_bytes(found)

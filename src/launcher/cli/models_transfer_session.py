@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +17,9 @@ from launcher.cli.output import print_json, say
 from launcher.errors import DamagedFileError, LauncherError, UsageError
 from launcher.paths import folders
 from launcher.settings import Settings
+from launcher.store.carry import Manifest
 from launcher.store.config import hub_endpoint
 from launcher.store.local import hub_cache_dir
-from launcher.store.transfer_dir import Manifest
 from launcher.units import format_bytes, parse_bytes
 
 
@@ -30,7 +31,7 @@ def run_export(
     Raises:
         LauncherError: none or several are, or whatever the export refuses.
     """
-    from launcher.store.transfer_dir_export import ExportOptions, export_model
+    from launcher.store.carry_export import ExportOptions, export_model
 
     settings = load_settings({"model": model, "quant": quant})
     how = ExportOptions(piece_bytes=_piece_bytes(piece_size), link=link)
@@ -44,7 +45,7 @@ def run_export(
         say(note)
     say(f"{file.name}, {format_bytes(done.manifest.size_bytes)}, is verified in:")
     sys.stdout.write(f"{done.folder}\n")
-    say(f"on the other machine: gpt-oss models import {done.folder}")
+    say(f"on the other machine: gpt-oss models import {shlex.quote(str(done.folder))}")
 
 
 def run_import(path: Path, *, as_json: bool) -> None:
@@ -53,7 +54,8 @@ def run_import(path: Path, *, as_json: bool) -> None:
     Raises:
         LauncherError: whatever the import refuses; models before that one are there.
     """
-    from launcher.store.transfer_dir_import import carried_file, find_carried, import_model
+    from launcher.store.carry_find import carried_file, find_carried
+    from launcher.store.carry_import import import_model
 
     known = _known()
     if path.suffix.lower() == ".gguf" and not path.is_dir():
@@ -100,7 +102,7 @@ def _here(settings: Settings) -> ModelFile:
         what = "no model" if model == "auto" else f"nothing of {model}"
         raise DamagedFileError(
             f"{what} is on this disk to be exported",
-            hint="gpt-oss pull" if model == "auto" else f"gpt-oss pull {model}",
+            hint="gpt-oss pull" if model == "auto" else f"gpt-oss pull {shlex.quote(model)}",
         )
     names = tuple(file.name for file in here)
     raise UsageError(
@@ -112,7 +114,7 @@ def _here(settings: Settings) -> ModelFile:
 
 def _of_repository(file: ModelFile) -> ModelFile:
     """A file given by path as the catalogue's entry of the same hashes, which has a repository and a commit."""
-    from launcher.store.transfer_dir_import import carried_file
+    from launcher.store.carry_find import carried_file
 
     path = file.local_path or Path()
     with DownloadBar() as bar:

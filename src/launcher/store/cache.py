@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from launcher.errors import UsageError
+from launcher.store.disk_facts import held_bytes
 from launcher.store.small import read_small
 from launcher.text import is_safe_path
 
@@ -149,11 +150,6 @@ def write_ref(ref: Path, commit: str) -> None:
 
 
 def unfinished(cache_dir: Path) -> list[tuple[Path, int]]:
-    """Unfinished transfers of ours with their sizes in bytes, largest first: what could be deleted to make room."""
-    found: list[tuple[Path, int]] = []
-    for path in cache_dir.glob(f"models--*/blobs/*{PART_SUFFIX}"):
-        try:
-            found.append((path, path.stat().st_size))
-        except OSError:
-            continue
+    """Unfinished transfers of ours with the room that each takes, largest first: what could be deleted to make room."""
+    found = [(path, held_bytes(path)) for path in cache_dir.glob(f"models--*/blobs/*{PART_SUFFIX}")]
     return sorted(found, key=lambda item: -item[1])

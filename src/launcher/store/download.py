@@ -10,7 +10,7 @@ from pathlib import Path
 
 from launcher.catalogue.types import FilePart, ModelFile
 from launcher.errors import LauncherError, UsageError
-from launcher.store.cache import RepoCache, is_commit, link_pointer, unfinished, write_ref
+from launcher.store.cache import RepoCache, is_commit, link_pointer, write_ref
 from launcher.store.config import HubConfig, hub_config
 from launcher.store.connection import Connection, RemoteFile
 from launcher.store.disk import disk_error, is_full, no_room
@@ -118,7 +118,7 @@ def _fetch(run: Run) -> LocalModel:
         # Only without a pinned revision: the repository changed between two questions.
         raise changed(remotes[-1])
     total = sum(remote.size_bytes for remote in remotes)
-    with _disk_errors(run):
+    with _disk_errors(run, remotes):
         counted = {str(remote.asked.path): _bytes_here(run, remote) for remote in remotes}
         _check_room(run, sum(_room(run, remote) for remote in remotes))
         run.progress.start(total, sum(counted.values()), run.file.name)
@@ -183,7 +183,7 @@ def _check_room(run: Run, missing_bytes: int) -> None:
 
 
 @contextmanager
-def _disk_errors(run: Run) -> Iterator[None]:
+def _disk_errors(run: Run, remotes: list[RemoteFile]) -> Iterator[None]:
     """Turn the disk's own errors into ones that say what to do. What has been fetched stays."""
     try:
         yield
@@ -191,8 +191,7 @@ def _disk_errors(run: Run) -> Iterator[None]:
         folder = run.cache.cache_dir
         if not is_full(error):
             raise disk_error(error, folder, retry=run.retry) from error
-        here = sum(size for path, size in unfinished(folder) if path.parent == run.cache.folder / "blobs")
-        missing = max((run.file.size_bytes or 0) - here, 0)
+        missing = sum(_room(run, remote) for remote in remotes)
         free = run.outside.free_bytes(folder)
         quota = error.errno == errno.EDQUOT
         raise no_room(run.file.name, folder, missing_bytes=missing, free=free, retry=run.retry, quota=quota) from error

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from launcher.store.cache import RepoCache
+from launcher.store.disk_facts import held_bytes
 from launcher.store.journal import journal_path, open_journal, watched_bytes
-from launcher.store.part_file import DiskFile, PartFile, held_bytes
+from launcher.store.part_file import DiskFile, PartFile
 from launcher.store.partial import Partial
 
 INCOMPLETE_SUFFIX = ".incomplete"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -112,18 +113,22 @@ def _check_readable(part: Path, *, of_model: Path, count: int) -> None:
         kind = part.stat().st_mode
         if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
             # A pipe would be waited for, and a device never ends.
-            raise DamagedFileError(f"{part} is no file", path=str(part), hint=f"ls -l {part}")
+            raise DamagedFileError(f"{part} is no file", path=str(part), hint=f"ls -l {shlex.quote(str(part))}")
         with part.open("rb") as stream:
             empty = not stream.read(1)
     except FileNotFoundError:
         raise DamagedFileError(f"{what} is not in {part.parent}", path=str(part), hint="gpt-oss plan") from None
     except IsADirectoryError:
-        raise DamagedFileError(f"{part} is a folder, not a GGUF file", path=str(part), hint=f"ls {part}") from None
+        raise DamagedFileError(
+            f"{part} is a folder, not a GGUF file", path=str(part), hint=f"ls {shlex.quote(str(part))}"
+        ) from None
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise DamagedFileError(f"{what} can't be read: {reason}", path=str(part), hint=f"ls -l {part}") from error
+        raise DamagedFileError(
+            f"{what} can't be read: {reason}", path=str(part), hint=f"ls -l {shlex.quote(str(part))}"
+        ) from error
     if empty:
-        raise DamagedFileError(f"{what} is empty", path=str(part), hint=f"ls -l {part}")
+        raise DamagedFileError(f"{what} is empty", path=str(part), hint=f"ls -l {shlex.quote(str(part))}")
 
 
 def model_path(file: ModelFile, cache_dir: Path) -> Path:

@@ -10,11 +10,10 @@ import threading
 from pathlib import Path
 from typing import Protocol
 
-from launcher.units import GIB, MIB
+from launcher.store.disk_facts import FAT_LIMIT_BYTES, fat_limit_bytes, size_limit_bytes
+from launcher.units import MIB
 
 _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE of linux/falloc.h
-_FAT_LIMIT_BYTES = 4 * GIB - 1
-_FAT_TYPES = frozenset({"vfat", "msdos", "fat", "fat32"})
 
 
 class PartFile(Protocol):
@@ -121,46 +120,10 @@ class DiskFile:
             self._stream.close()
 
 
-def held_bytes(path: Path) -> int:
-    """Room that a file takes on its disk, reserved or written; 0 where there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return 0
-    return found.st_blocks * 512 if hasattr(found, "st_blocks") else found.st_size
-
-
 def _check_limit(path: Path, size_bytes: int) -> None:
     """Raise EFBIG where a file of this size can't be: told at once, not after the first 4 GiB."""
-    limit = _size_limit()
-    if size_bytes > _FAT_LIMIT_BYTES and file_system(path) in _FAT_TYPES:
-        limit = _FAT_LIMIT_BYTES
+    limit = size_limit_bytes()
+    if size_bytes > FAT_LIMIT_BYTES:
+        limit = fat_limit_bytes(path) or limit
     if limit is not None and size_bytes > limit:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
-
-
-def _size_limit() -> int | None:
-    """The limit of `ulimit -f`."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    soft, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
-    return None if soft == resource.RLIM_INFINITY else soft
-
-
-def file_system(path: Path) -> str | None:
-    """Type of the file system under `path` by the system's own name, in small letters; None where it can't be told."""
-    import psutil
-
-    real = path.resolve()
-    best, found = -1, None
-    try:
-        mounts = psutil.disk_partitions(all=True)
-    except (OSError, RuntimeError):
-        return None
-    for mount in mounts:
-        folder = Path(mount.mountpoint)
-        if real.is_relative_to(folder) and len(folder.parts) >= best:
-            best, found = len(folder.parts), mount.fstype.lower()
-    return found

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from launcher.errors import LauncherError, UsageError
 from launcher.store.cache import RepoCache
+from launcher.store.disk_facts import taken_bytes
 
 DAMAGED_SUFFIX = ".damaged"
 """Of a blob that was set aside because it has not the hash that it is called by."""
@@ -36,14 +37,8 @@ class Doomed:
             with suppress(OSError):
                 found = path.lstat()
                 if found.st_nlink == 1 and not path.is_symlink():
-                    sizes[found.st_dev, found.st_ino] = _disk_bytes(found)
+                    sizes[found.st_dev, found.st_ino] = taken_bytes(found)
         return sum(sizes.values())
-
-
-def _disk_bytes(found: os.stat_result) -> int:
-    """Bytes on the disk: a file with holes takes less than its length."""
-    blocks: int | None = getattr(found, "st_blocks", None)
-    return found.st_size if blocks is None else min(found.st_size, blocks * 512)
 
 
 def doomed_model(cache: RepoCache, pointers: Iterable[Path], *, what: str, everywhere: bool) -> Doomed:

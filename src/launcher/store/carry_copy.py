@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 CHUNK_BYTES = 4 * 1024**2
-FAT_LIMIT_BYTES = 4 * 1024**3 - 1
-"""What a file on FAT16 or FAT32 can hold: its size is a uint32."""
-_FAT = frozenset({"vfat", "msdos", "fat", "fat16", "fat32"})
-"""As Linux, macOS and Windows call them. exFAT has no such limit."""
 _FICLONE = 0x40049409
 """linux/fs.h: `_IOW(0x94, 9, int)`, share another file's blocks until one of the two is written to."""
 
@@ -191,16 +187,3 @@ def share(source: Path, target: Path) -> str | None:
     except (OSError, NotImplementedError):
         return None
     return "hard link"
-
-
-def largest_file_bytes(folder: Path) -> int | None:
-    """What one file in `folder` can hold where its file system is FAT; None where no such limit is known."""
-    import psutil
-
-    real = folder.resolve()
-    best = ("", "")
-    with suppress(OSError):
-        for disk in psutil.disk_partitions(all=True):
-            if real.is_relative_to(disk.mountpoint) and len(disk.mountpoint) >= len(best[0]):
-                best = (disk.mountpoint, disk.fstype)
-    return FAT_LIMIT_BYTES if best[1].lower() in _FAT else None

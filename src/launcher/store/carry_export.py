@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from launcher.catalogue.types import ModelFile
 from launcher.configs import configs_dir
-from launcher.errors import DamagedFileError, DoesNotFitError, LauncherError, UsageError
-from launcher.store.cache import PART_SUFFIX
-from launcher.store.disk import free_bytes, is_full, locked
-from launcher.store.transfer_dir import (
+from launcher.errors import DoesNotFitError, LauncherError, UsageError
+from launcher.store.carry import (
     LARGEST_MANIFEST_BYTES,
     MANIFEST,
     SCHEMA,
     SUMS,
-    CarriedPart,
     Manifest,
-    Piece,
     folder_name,
     manifest_text,
     parse_manifest,
@@ -31,16 +28,11 @@ from launcher.store.transfer_dir import (
     piece_sizes,
     sums_text,
 )
-from launcher.store.transfer_dir_copy import (
-    Segment,
-    copy_segments,
-    forget_cached,
-    hash_segments,
-    largest_file_bytes,
-    open_part,
-    share,
-)
-from launcher.store.transfer_dir_source import Source, commit_of, sources_of
+from launcher.store.carry_copy import open_part
+from launcher.store.carry_source import Source, commit_of, sources_of
+from launcher.store.carry_write import Target, unfinished_path, write_part, write_text
+from launcher.store.disk import free_bytes, is_full, locked
+from launcher.store.disk_facts import fat_limit_bytes
 from launcher.store.types import ProgressSink
 from launcher.units import format_bytes
 
@@ -61,7 +53,7 @@ class ExportOptions:
     link: bool = False
     """Share the blocks, or the file, instead of copying, where both lie on one file system."""
     free_bytes: Callable[[Path], int] = free_bytes
-    largest_file_bytes: Callable[[Path], int | None] = largest_file_bytes
+    largest_file_bytes: Callable[[Path], int | None] = fat_limit_bytes
     opened: Callable[[Path], BinaryIO] = open_part
 
 
@@ -72,16 +64,6 @@ class Exported:
     folder: Path
     manifest: Manifest
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Export:
-    folder: Path
-    options: ExportOptions
-    progress: ProgressSink
-    retry: str
-    piece_bytes: int | None
-    notes: list[str] = field(default_factory=list)
 
 
 def export_model(
@@ -104,26 +86,28 @@ def export_model(
             hint="gpt-oss models export --help",
         )
     folder = into / folder_name(file.repo, file.quant)
-    retry = f"gpt-oss models export {into} --model {file.name}"
+    retry = f"gpt-oss models export {shlex.quote(str(into))} --model {file.name}"
     commit = commit_of(file, cache_dir)
     sources = sources_of(file)
     with _disk_errors(folder, retry):
         folder.mkdir(parents=True, exist_ok=True)
-        run = _Export(
+        target = Target(
             folder=folder,
-            options=options,
+            piece_bytes=_piece_bytes(folder, options, sources, retry),
+            link=options.link,
+            opened=options.opened,
             progress=progress,
             retry=retry,
-            piece_bytes=_piece_bytes(folder, options, sources, retry),
         )
-        _check_other(run, file, commit)
-        _check_room(run, sources)
+        _check_other(target, file, commit)
+        if not options.link:  # what can't be shared after all is met by the disk itself
+            _check_room(target, sources, options.free_bytes(folder))
         with locked(folder / ".gpt-oss.lock", lambda: progress.phase("another process is exporting it: waiting")):
             try:
-                manifest = _write(run, file, commit, sources)
+                manifest = _write(target, file, commit, sources)
             finally:
                 (folder / ".gpt-oss.lock").unlink(missing_ok=True)
-    return Exported(folder=folder, manifest=manifest, notes=tuple(run.notes))
+    return Exported(folder=folder, manifest=manifest, notes=tuple(target.notes))
 
 
 def _piece_bytes(folder: Path, options: ExportOptions, sources: tuple[Source, ...], retry: str) -> int | None:
@@ -153,49 +137,49 @@ def _in_pieces(retry: str) -> str:
     return f"{retry} --piece-size 4GB"
 
 
-def _check_other(run: _Export, file: ModelFile, commit: str) -> None:
+def _check_other(target: Target, file: ModelFile, commit: str) -> None:
     """Refuse a folder that holds another build of the model, or the same in other pieces."""
-    path = run.folder / MANIFEST
+    path = target.folder / MANIFEST
     if not path.exists():
         return
     with path.open("rb") as stream:
         there = parse_manifest(stream.read(LARGEST_MANIFEST_BYTES), str(path))
     cut = [[piece.size_bytes for piece in part.pieces] for part in there.parts]
-    wanted = [list(piece_sizes(part.size_bytes, run.piece_bytes)) for part in there.parts]
+    wanted = [list(piece_sizes(part.size_bytes, target.piece_bytes)) for part in there.parts]
     same = there.commit == commit and [part.path for part in there.parts] == [part.path for part in file.parts]
     if not same or cut != wanted:
         what = "another build of it" if not same else "it in pieces of another size"
-        raise UsageError(f"{run.folder} holds {what}: delete that folder, or name another", hint=f"ls {run.folder}")
+        raise UsageError(
+            f"{target.folder} holds {what}: delete that folder, or name another",
+            hint=f"ls {shlex.quote(str(target.folder))}",
+        )
 
 
-def _check_room(run: _Export, sources: tuple[Source, ...]) -> None:
-    if run.options.link:
-        return  # what can't be shared after all is met by the disk itself
+def _check_room(target: Target, sources: tuple[Source, ...], free: int) -> None:
     total = sum(source.size_bytes for source in sources)
     here = 0
     for source in sources:
-        sizes = piece_sizes(source.size_bytes, run.piece_bytes)
+        sizes = piece_sizes(source.size_bytes, target.piece_bytes)
         for number, size_bytes in enumerate(sizes, start=1):
-            path = run.folder / piece_name(source.listed.path, number, len(sizes))
-            there = [each.stat().st_size for each in (path, _unfinished(path)) if each.is_file()]
+            path = target.folder / piece_name(source.listed.path, number, len(sizes))
+            there = [each.stat().st_size for each in (path, unfinished_path(path)) if each.is_file()]
             here += min(max(there, default=0), size_bytes)
-    free = run.options.free_bytes(run.folder)
     if total - here > free:
         raise DoesNotFitError(
-            f"{run.folder} needs {format_bytes(total - here)} more, and has {format_bytes(free)} free",
+            f"{target.folder} needs {format_bytes(total - here)} more, and has {format_bytes(free)} free",
             needs_bytes=total - here,
             has_bytes=free,
             hint="gpt-oss models export --help",
         )
 
 
-def _write(run: _Export, file: ModelFile, commit: str, sources: tuple[Source, ...]) -> Manifest:
+def _write(target: Target, file: ModelFile, commit: str, sources: tuple[Source, ...]) -> Manifest:
     total = sum(source.size_bytes * (2 if source.sha256 else 3) for source in sources)
-    run.progress.start(total, 0, file.name)
+    target.progress.start(total, 0, file.name)
     try:
-        parts = tuple(_write_part(run, source) for source in sources)
+        parts = tuple(write_part(target, source) for source in sources)
     finally:
-        run.progress.finish()
+        target.progress.finish()
     known = file.model in {"gpt-oss-20b", "gpt-oss-120b"}
     manifest = Manifest(
         schema=SCHEMA,
@@ -215,82 +199,8 @@ def _write(run: _Export, file: ModelFile, commit: str, sources: tuple[Source, ..
     hashes = [(piece.sha256, piece.file) for part in parts for piece in part.pieces]
     hashes += [(hashlib.sha256(text.encode()).hexdigest(), name) for name, text in texts.items()]
     for name, text in [(SUMS, sums_text(hashes)), *reversed(texts.items())]:
-        _write_text(run.folder / name, text)
+        write_text(target.folder / name, text)
     return manifest
-
-
-def _write_part(run: _Export, source: Source) -> CarriedPart:
-    """One part in as many pieces as it takes. Pieces that a wrong content was found in are written once more."""
-    whole_source = [Segment(path=source.path, start=0, n_bytes=source.size_bytes)]
-    want = source.sha256 or hash_segments(whole_source, run.progress, f"hashing {source.path.name}")
-    for is_last in (False, True):
-        whole = hashlib.sha256()
-        pieces = _write_pieces(run, source, whole)
-        if whole.hexdigest() == want:
-            return CarriedPart(path=source.listed.path, size_bytes=source.size_bytes, sha256=want, pieces=pieces)
-        for piece in pieces:
-            (run.folder / piece.file).unlink()
-        run.progress.advance(-2 * source.size_bytes)
-        if is_last or hash_segments(whole_source, run.progress, f"hashing {source.path.name}") != want:
-            break
-    raise DamagedFileError(
-        f"{source.path.name} is damaged on this disk: its sha256 is not {want[:12]}…; nothing of it was exported",
-        path=str(source.path),
-        hint="gpt-oss models verify",
-    )
-
-
-def _write_pieces(run: _Export, source: Source, whole: hashlib._Hash) -> tuple[Piece, ...]:
-    sizes = piece_sizes(source.size_bytes, run.piece_bytes)
-    pieces = []
-    start = 0
-    for number, size_bytes in enumerate(sizes, start=1):
-        name = piece_name(source.listed.path, number, len(sizes))
-        segment = Segment(path=source.path, start=start, n_bytes=size_bytes)
-        pieces.append(Piece(file=name, size_bytes=size_bytes, sha256=_write_piece(run, segment, name, whole)))
-        start += size_bytes
-    return tuple(pieces)
-
-
-def _write_piece(run: _Export, segment: Segment, name: str, whole: hashlib._Hash) -> str:
-    """Make one file of the folder be there; its sha256, which is that of what lies there. `whole` is fed with it."""
-    path = run.folder / name
-    part = _unfinished(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    here = [Segment(path=path, start=0, n_bytes=segment.n_bytes)]
-    if path.is_file() and path.stat().st_size == segment.n_bytes:
-        run.progress.advance(segment.n_bytes)
-        return hash_segments(here, run.progress, f"checking {name}, which is already there", whole)
-    if run.options.link and (how := share(segment.path, part)):
-        part.replace(path)
-        run.notes.append(f"{name} takes no room of its own ({how})")
-        run.progress.advance(segment.n_bytes)
-        return hash_segments(here, run.progress, f"checking {name}", whole)
-    if run.options.link:
-        run.notes.append(f"{name} was copied: {run.folder} can't share it with {segment.path.parent}")
-    copied = copy_segments([segment], part, run.progress, f"writing {name}", whole, opened=run.options.opened)
-    forget_cached(part)
-    there = [Segment(path=part, start=0, n_bytes=segment.n_bytes)]
-    if hash_segments(there, run.progress, f"reading {name} back") != copied.sha256:
-        part.unlink()
-        raise DamagedFileError(
-            f"{run.folder} does not keep what is written to it: {name} reads back with another sha256; it was deleted",
-            path=str(path),
-            hint=run.retry,
-        )
-    part.replace(path)
-    return copied.sha256
-
-
-def _unfinished(path: Path) -> Path:
-    return path.with_name(path.name + PART_SUFFIX)
-
-
-def _write_text(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    part = _unfinished(path)
-    part.write_text(text, encoding="utf-8", newline="\n")
-    part.replace(path)
 
 
 @contextmanager

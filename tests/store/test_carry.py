@@ -18,12 +18,14 @@ import pytest
 from launcher.catalogue.types import FilePart, ModelFile
 from launcher.errors import DamagedFileError, DoesNotFitError, LauncherError, UsageError
 from launcher.store.cache import RepoCache, link_pointer
+from launcher.store.carry import MANIFEST
+from launcher.store.carry_copy import open_part
+from launcher.store.carry_export import Exported, ExportOptions, export_model
+from launcher.store.carry_find import carried_file, find_carried
+from launcher.store.carry_import import ImportOptions, import_model
+from launcher.store.disk_facts import FAT_LIMIT_BYTES
 from launcher.store.download import fetch
 from launcher.store.local import find_cached
-from launcher.store.transfer_dir import MANIFEST
-from launcher.store.transfer_dir_copy import FAT_LIMIT_BYTES, open_part
-from launcher.store.transfer_dir_export import Exported, ExportOptions, export_model
-from launcher.store.transfer_dir_import import ImportOptions, carried_file, find_carried, import_model
 from launcher.store.types import LocalModel, NullProgress
 from launcher.units import MIB
 from tests.store.build import PATH, REPO, SPLIT, Remembered, gguf
