@@ -43,8 +43,8 @@ README = ROOT / "src/launcher/planner/README.md"
 BEGIN, END = "<!-- predictions: scripts/prediction_errors.py -->\n", "<!-- /predictions -->\n"
 MADE = (("MXFP4", 2), ("Q4_K_M", 2), ("F16", 1))
 """Recipes of the models that are made, with their layers."""
-SMALL = ("-p", "128", "-n", "16", "-d", "0,1024", "-r", "5")
-LARGE = ("-p", "128", "-n", "16", "-d", "0", "-r", "3")
+SMALL = ("-p", "128", "-n", "64", "-d", "0,1024", "-r", "5")
+LARGE = ("-p", "128", "-n", "32", "-d", "0", "-r", "3")
 LARGE_BYTES = 4 * 10**9
 BENCH_S = 1200.0
 """Of one bench of one model: several times what a full-size model takes on two cores."""

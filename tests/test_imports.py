@@ -42,7 +42,7 @@ PURE = (
     "clients.yaml_comments",
     "store.pace",
     *("bench.types", "bench.session", "bench.cases", "bench.formats", "bench.stats", "bench.rows", "bench.compare"),
-    *("bench.quality_types", "bench.quality_stats", "bench.private"),
+    *("bench.quality_types", "bench.quality_stats", "bench.private", "bench.predictions"),
     *("bench.probe", "bench.private", "bench.chart", "bench.plot", "bench.plot_layout", "bench.plot_text"),
     *(f"tune.{name}" for name in ("types", "changes", "race", "sizes", "space", "budget")),
     *(f"doctor.{name}" for name in ("types", "scene", "remedies", "known", "examine", "report")),

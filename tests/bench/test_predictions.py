@@ -14,7 +14,8 @@ from tests.bench.samples import STEADY, record, scaled
 SUBJECT = Subject(
     recipe="a file", settings=lambda kind: f"{kind} settings", work=lambda test: ((((test.name, 1.0),),),)
 )
-NOISY = (100.0, 60.0, 140.0, 100.0, 100.0)
+NOISY = (100.0, 60.0, 140.0, 90.0, 115.0)
+DISTURBED = (100.0, 40.0, 99.0, 45.0, 101.0)
 
 
 def test_steady_records_of_one_stream_calibrate() -> None:
@@ -30,10 +31,15 @@ def test_steady_records_of_one_stream_calibrate() -> None:
     assert found.left_out == ()
 
 
+def test_a_median_that_a_few_disturbed_samples_leave_alone_calibrates() -> None:
+    (run,) = sort_records([record(DISTURBED)], SUBJECT).runs
+    assert run.ts == 99.0
+
+
 @pytest.mark.parametrize(
     ("one", "why"),
     [
-        (record(NOISY), "tg128 spread by 28%"),
+        (record(NOISY), "tg128 spread by 22%"),
         (record(STEADY[:2]), "tg128 has 2 repetitions, which do not tell its spread"),
         (record(STEADY[:1]), "tg128 has 1 repetition, which does not tell its spread"),
         (record(STEADY, n_prompt=64), "pp64+tg128 is two kinds at once"),

@@ -73,6 +73,13 @@ def test_noise_is_told_by_the_spread_over_the_mean() -> None:
     assert stats.coefficient_of_variation([0.0, 0.0]) is None
 
 
+def test_a_median_spreads_by_what_most_samples_do() -> None:
+    assert stats.median_spread([100.0, 98.0, 103.0, 10.0, 100.0]) == pytest.approx(1.4826 * 0.02)
+    assert stats.median_spread([100.0, 60.0, 140.0]) == pytest.approx(1.4826 * 0.4)
+    assert stats.median_spread([100.0]) is None
+    assert stats.median_spread([0.0, 0.0]) is None
+
+
 def test_a_summary_holds_all_of_it() -> None:
     found = stats.summarise([90.0, 100.0, 110.0])
     assert (found.n, found.mean, found.median, found.stddev) == (3, 100, 100, 10)

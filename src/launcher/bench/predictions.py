@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from launcher.bench.stats import NOISY_CV, coefficient_of_variation, is_noisy, median
+from launcher.bench.stats import NOISY_CV, median, median_spread
 from launcher.bench.types import BenchRecord, BenchTest
 from launcher.planner.types import MeasuredRun, SpeedKind, Work
 
@@ -57,8 +57,13 @@ def _unsteady(record: BenchRecord) -> str | None:
     if n < LEAST_SAMPLES:
         told = "1 repetition, which does" if n == 1 else f"{n} repetitions, which do"
         return f"has {told} not tell its spread"
-    spread = coefficient_of_variation(record.samples_ts)
-    return f"spread by {spread:.0%}" if spread is None or spread > NOISY_CV else None
+    return None if is_steady(record.samples_ts) else f"spread by {median_spread(record.samples_ts) or 0.0:.0%}"
+
+
+def is_steady(samples_ts: Sequence[float]) -> bool:
+    """Whether the median tells: what disturbs a sample here and there does not move it."""
+    spread = median_spread(samples_ts)
+    return spread is not None and spread <= NOISY_CV
 
 
 def _run(record: BenchRecord, subject: Subject) -> MeasuredRun:
@@ -115,7 +120,8 @@ def judge(records: Sequence[BenchRecord]) -> Judgement:
         if record.predicted_ts is None or not record.samples_ts:
             unpredicted.append(name)
         else:
-            measured, noisy = median(record.samples_ts), bool(is_noisy(record.samples_ts))
+            measured = median(record.samples_ts)
+            noisy = len(record.samples_ts) > 1 and not is_steady(record.samples_ts)
             misses.append(Miss(name=name, predicted_ts=record.predicted_ts, measured_ts=measured, noisy=noisy))
     worst_first = sorted(misses, key=lambda miss: -abs(miss.error))
     return Judgement(misses=tuple(worst_first), unpredicted=tuple(unpredicted))

@@ -20,6 +20,8 @@ MIN_SAMPLES = 5
 """Fewer samples on a side never show that a difference is real: of four pairs that are alike, one run in eight has all
 on one side."""
 
+_NORMAL_MAD = 1.4826
+"""Standard deviation over median absolute deviation of a normal distribution."""
 _N_RESAMPLES = 2000
 _SEED = 20_080_901
 
@@ -117,6 +119,17 @@ def coefficient_of_variation(samples: Sequence[float]) -> float | None:
     """Stddev over mean; None of fewer than two samples, or of a mean that is 0."""
     middle = mean(samples)
     return stddev(samples) / abs(middle) if len(samples) >= 2 and middle else None
+
+
+def median_spread(samples: Sequence[float]) -> float | None:
+    """How far the samples lie from their median, over it: the median distance, scaled to a normal's deviation.
+
+    A few disturbed samples of a steady test change it little, as they do the median itself. None of fewer than two
+    samples, or of a median that is 0.
+    """
+    if len(samples) < 2 or not (middle := median(samples)):
+        return None
+    return _NORMAL_MAD * median([abs(sample - middle) for sample in samples]) / abs(middle)
 
 
 def is_noisy(samples: Sequence[float], bound: float = NOISY_CV) -> bool | None:
