@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from launcher.cli.download import DownloadBar, pace_text
+from launcher.cli.hub import with_mirrors
 from launcher.demo import demo_model_path
+from launcher.flow import World
 from launcher.store.pace import Estimate
 from tests.cli.sandbox import Sandbox
 from tests.cli.test_road import FILE, REPO
@@ -51,3 +56,29 @@ def test_a_model_comes_from_a_mirror_of_the_settings(sandbox: Sandbox, hub: Hub)
     assert path.read_bytes() == demo_model_path().read_bytes()
     assert {seen.authorization for seen in hub.requests} == {None}
     assert "hf_secret" not in done.out + done.err
+
+
+def test_a_hub_that_does_not_answer_is_waited_for_once_where_mirrors_do(
+    tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keeps out: eight seconds for each repository of the catalogue."""
+    asked: list[tuple[str, int]] = []
+    connect = socket.create_connection
+
+    def connected(address: tuple[str, int], *given: Any, **named: Any) -> socket.socket:
+        asked.append(address)
+        if address[0] == "hub.test":
+            raise TimeoutError("timed out")
+        return connect(address, *given, **named)
+
+    monkeypatch.setattr(socket, "create_connection", connected)
+    monkeypatch.setenv("HF_ENDPOINT", "http://hub.test")
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    world = with_mirrors(World(cache_dir=tmp_path), (hub.url,))
+    list_repo = world.load_catalogue.keywords["list_repo"]  # type: ignore[attr-defined]
+    for repo in hub.repos:
+        assert list_repo(repo).commit == hub.repos[repo].head
+    assert world.open_remote is not None
+    with world.open_remote(REPO, FILE, revision=None) as stream:
+        assert stream.read(4) == b"GGUF"
+    assert asked.count(("hub.test", 80)) == 1

@@ -12,7 +12,7 @@ import pytest
 from launcher.errors import NetworkError
 from launcher.store.config import HubConfig
 from launcher.store.listing import list_repo
-from launcher.store.reach import REACH_TIMEOUT_S, Address, Reach, first_hop
+from launcher.store.reach import KEPT_FOR_S, REACH_TIMEOUT_S, Address, Reach, first_hop
 from tests.fakes.hub import Hub
 from tests.store.build import REPO
 
@@ -54,6 +54,44 @@ def test_a_resolver_that_never_answers_costs_the_deadline_once() -> None:
             reach.check("https://huggingface.co/some/where")
     assert ways.asked == [("huggingface.co", 443)]
     assert told == ["waiting for huggingface.co, 0 s at most; --offline asks nothing of the network"]
+
+
+def test_the_next_command_does_not_wait_for_it_again_for_a_minute(tmp_path: Path) -> None:
+    now = [1_000_000.0]
+    ways, kept = Ways(hangs=True), tmp_path / "cache" / "unanswered.json"
+
+    def why(url: str = "https://huggingface.co") -> str | None:
+        """Of another command."""
+        return Reach(timeout_s=0.05, connect=ways, kept=kept, now=lambda: now[0]).why_not(url)
+
+    assert why() == "no answer within 0 s"
+    now[0] += 20
+    assert why() == "no answer within 0 s, 20 s ago (it is asked again after a minute)"
+    assert len(ways.asked) == 1
+    why("https://another.host")
+    assert len(ways.asked) == 2
+    now[0] += KEPT_FOR_S
+    ways.hangs = False
+    assert why() is None
+    assert why("https://another.host") is None
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "7", '["huggingface.co", 443, "x"]', '["huggingface.co", 443, 1e999]', "\0"]
+)
+def test_a_damaged_note_of_it_is_none(tmp_path: Path, content: str) -> None:
+    kept = tmp_path / "unanswered.json"
+    kept.write_text(content)
+    assert Reach(connect=Ways(), kept=kept).why_not("https://huggingface.co") is None
+
+
+def test_a_refusal_is_not_kept_and_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
+    kept = tmp_path / "unanswered.json"
+    refused = Ways(ConnectionRefusedError(111, "Connection refused"))
+    assert Reach(connect=refused, kept=kept).why_not("http://box") is not None
+    assert not kept.exists()
+    kept.write_text("a file in place of a folder")
+    assert Reach(timeout_s=0.05, connect=Ways(hangs=True), kept=kept / "x").why_not("http://box") is not None
 
 
 def test_a_refusal_is_told_at_once_and_nothing_is_said_before() -> None:

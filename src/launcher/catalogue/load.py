@@ -20,6 +20,8 @@ from launcher.configs import configs_dir
 
 FindLocal = Callable[[ModelFile], Path | None]
 TakeInventory = Callable[[], Inventory]
+UNANSWERED = "unanswered.json"
+"""In the cache folder: the hub that did not answer just now."""
 
 
 def load_catalogue(
@@ -84,7 +86,7 @@ def load_catalogue(
         refresh=refresh,
         cache_dir=cache_dir,
         endpoint=hub_endpoint(environ),
-        list_repo=list_repo or _store_list_repo(tell),
+        list_repo=list_repo or _store_list_repo(tell, kept=None if refresh else cache_dir / UNANSWERED),
         now=now,
         tell=tell,
         here=here,
@@ -159,10 +161,10 @@ def _from_path(request: FromPath, isa: Collection[str], now: datetime) -> Catalo
     )
 
 
-def _store_list_repo(tell: Callable[[str], None]) -> ListRepo:
+def _store_list_repo(tell: Callable[[str], None], *, kept: Path | None) -> ListRepo:
     from launcher.store.reach import Reach
 
-    reach = Reach(tell=tell)
+    reach = Reach(tell=tell, kept=kept)
 
     def list_repo(repo: str) -> Listing:
         from launcher.store.listing import list_repo as list_on_hub  # brings in huggingface_hub

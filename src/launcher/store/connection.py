@@ -89,17 +89,18 @@ class RemoteFile:
     """Branch that this commit is the head of, where that is known."""
 
 
-def default_client() -> httpx.Client:
+def default_client(reach: Reach | None = None) -> httpx.Client:
     """The client that downloads use. It follows redirects; httpx drops the token at the first that leaves the host.
 
-    A host that can't be reached is told within `REACH_TIMEOUT_S`, name and all addresses together.
+    A host that can't be reached is told within `REACH_TIMEOUT_S`, name and all addresses together; `reach` may know it
+    already from an earlier question.
 
     Raises NetworkError where the environment names a proxy of a kind that it can't use.
     """
     import httpx
 
     timeout = httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
-    hooks = {"request": [Reach().hook]}
+    hooks = {"request": [(reach or Reach()).hook]}
     try:
         return httpx.Client(timeout=timeout, follow_redirects=True, max_redirects=_MAX_REDIRECTS, event_hooks=hooks)
     except (ImportError, ValueError, httpx.InvalidURL):

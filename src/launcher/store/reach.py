@@ -6,15 +6,20 @@ be cut, and each of a host's addresses (eight, of the hub) gets the whole time-o
 
 from __future__ import annotations
 
+import json
 import queue
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from launcher.store.hashes import write_json
 from launcher.store.refusals import Asked, unreachable
+from launcher.store.small import read_small
 
 if TYPE_CHECKING:
     import httpx
@@ -23,6 +28,9 @@ REACH_TIMEOUT_S = 8.0
 """A resolver's own second try comes after 5 s, and an answer to it must still count; a connection takes under one."""
 QUIET_S = 1.5
 """After so long a person is told what is being waited for."""
+KEPT_FOR_S = 60.0
+"""Who types another command within a minute has not mended the network; for longer nobody should hear of the past."""
+_KEPT_BYTES = 1000
 _PORTS = {"https": 443, "http": 80, "socks5": 1080, "socks5h": 1080}
 
 Address = tuple[str, int]
@@ -41,7 +49,12 @@ class Reach:
         timeout_s: float = REACH_TIMEOUT_S,
         connect: Callable[[Address, float], None] = _connect,
         tell: Callable[[str], None] = lambda _: None,
+        kept: Path | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
+        """`kept`: a file in which a host that does not answer is noted, so that the next command need not wait too."""
+        self._kept = kept
+        self._now = now
         self._timeout_s = timeout_s
         self._tell = tell
         self._connect = connect
@@ -78,6 +91,8 @@ class Reach:
         return self._found[address]
 
     def _try(self, address: Address) -> str | None:
+        if (ago_s := self._unanswered_ago_s(address)) is not None:
+            return f"no answer within {self._timeout_s:.0f} s, {ago_s:.0f} s ago (it is asked again after a minute)"
         answer: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
         def attempt() -> None:
@@ -96,7 +111,21 @@ class Reach:
         self._tell(f"waiting for {address[0]}, {self._timeout_s:.0f} s at most; --offline asks nothing of the network")
         with suppress(queue.Empty):
             return answer.get(timeout=self._timeout_s - quiet_s)
+        if self._kept is not None:
+            with suppress(OSError):  # then the next command waits as well
+                write_json(self._kept, [*address, self._now()])
         return f"no answer within {self._timeout_s:.0f} s"
+
+    def _unanswered_ago_s(self, address: Address) -> float | None:
+        """Seconds since an earlier command waited for this host in vain; None where none did, or not lately."""
+        if self._kept is None:
+            return None
+        try:
+            host, port, at_s = json.loads(read_small(self._kept, limit_bytes=_KEPT_BYTES))
+            ago_s = self._now() - float(at_s)
+        except (OSError, ValueError, TypeError, OverflowError, RecursionError):
+            return None
+        return ago_s if (host, port) == address and 0 <= ago_s < KEPT_FOR_S else None
 
 
 def first_hop(url: str) -> Address | None:
