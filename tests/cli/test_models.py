@@ -230,6 +230,15 @@ def test_removing_asks_and_leaves_other_applications_alone(typed: Typed, online:
     assert elsewhere.exists(), "never outside the folders that are looked through"
 
 
+def test_a_name_that_is_none_removes_nothing(typed: Typed, online: Sandbox) -> None:
+    """Keeps out: `models rm "$UNSET" --yes` removed whatever its application had no name for."""
+    pointer = layouts.hub(online.hub_cache, DEMO)
+    for name in ("", " ", ".", "..", ":", "*"):
+        assert refused(typed(online, "models", "rm", name, "--yes")).code == 5
+    assert refused(typed(online, "models", "path", "")).code == 5
+    assert pointer.exists()
+
+
 def test_ollamas_blobs_are_ollamas_to_remove(typed: Typed, sandbox: Sandbox) -> None:
     path = layouts.ollama(sandbox.root / "home" / ".ollama" / "models", layouts.ollamas_own(DEMO))
     for name in ("gpt-oss:20b", path):
@@ -276,6 +285,8 @@ def test_a_download_that_stopped_is_listed_and_goes_by_its_name(typed: Typed, on
     shown = printed(typed(online, "models", "prune", "--dry-run", "--json"))
     assert (shown["removed"], shown["items"][0]["files"]) == (False, [str(part)])
     assert part.exists()
+    early = refused(typed(online, "models", "path", NAME))
+    assert (early.code, early.hint) == (5, f"gpt-oss pull {NAME}")
     assert typed(online, "models", "rm", NAME, "--yes").code == 0
     assert not part.exists()
 

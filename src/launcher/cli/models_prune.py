@@ -51,7 +51,7 @@ def prune(*, dry_run: bool, yes: bool, as_json: bool) -> None:
     if as_json:
         print_json({"removed": True, "freed_bytes": total_bytes, "items": listing})
     else:
-        say(f"{format_bytes(total_bytes)} are free")
+        say(f"{format_bytes(total_bytes)} freed")
 
 
 def _tell(
@@ -61,7 +61,7 @@ def _tell(
         print_json({"removed": removed, "freed_bytes": total_bytes, "items": _listing(doomed, stale)})
     elif doomed or stale:
         print_doomed(doomed, [(file.what, file.path, file.size_bytes) for file in stale], stream=sys.stdout)
-        say(f"{format_bytes(total_bytes)} would be free; gpt-oss models prune removes them")
+        say(f"{format_bytes(total_bytes)} would be freed; gpt-oss models prune removes them")
     else:
         say("nothing to prune")
 

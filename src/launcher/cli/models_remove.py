@@ -61,7 +61,7 @@ def remove_models(names: Sequence[str], *, outside_cache: bool, yes: bool, as_js
         print_json({"removed": [{"name": name, "freed_bytes": n_bytes} for name, n_bytes in freed.items()]})
         return
     for name, n_bytes in freed.items():
-        say(f"removed {short(name)}: {format_bytes(n_bytes)} are free")
+        say(f"removed {short(name)}: {format_bytes(n_bytes)} freed")
 
 
 def _targets(here: Here, text: str, *, outside_cache: bool) -> list[_Target]:

@@ -178,7 +178,11 @@ def select(here: Here, text: str, *, usable: bool = False) -> tuple[ModelRow, ..
     chosen = tuple(row for row in chosen if row not in wrong)
     if not chosen:
         details = tuple(f"{row.paths[0]}: {row.why}" for row in wrong)
-        raise DamagedFileError(f"no model here is called {text}", hint="gpt-oss models", details=details)
+        if not wrong:
+            raise DamagedFileError(f"no model here is called {text!r}", hint="gpt-oss models")
+        begun = next((row.name for row in wrong if row.state == "incomplete" and ":" in row.name), None)
+        hint = "gpt-oss models" if begun is None else f"gpt-oss pull {begun}"
+        raise DamagedFileError(f"{text} can't be loaded", hint=hint, details=details)
     return chosen
 
 
@@ -188,6 +192,8 @@ def _called(here: Here, text: str) -> tuple[ModelRow, ...]:
     if by_path:
         return by_path
     wanted = text.strip().lower()
+    if not wanted:
+        return ()  # an unset variable of a script: it must not stand for what has no name
     release = RELEASES.get(wanted)
     found = []
     for row, model in zip(here.rows, here.found, strict=True):
@@ -195,7 +201,10 @@ def _called(here: Here, text: str) -> tuple[ModelRow, ...]:
         if (
             wanted in (name, name.rpartition(":")[0])
             or (release is not None and row.model == release)
-            or (model is not None and any((seen.label or "").lower() == wanted for seen in model.parts))
+            or (
+                model is not None
+                and any(seen.label is not None and seen.label.lower() == wanted for seen in model.parts)
+            )
         ):
             found.append(row)
     return tuple(found)

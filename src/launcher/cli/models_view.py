@@ -25,6 +25,8 @@ _COLUMNS = (
     Column(name="used", drop=2),
     Column(name="name", shrink_to=20),
 )
+_NARROW = 64
+"""Columns below which a table would lose its names: then each model has a line for its name and one for the rest."""
 _LONG = 5
 """Parts of a path from which it is told by its last two."""
 
@@ -45,7 +47,13 @@ def print_models(rows: Sequence[ModelRow], now: datetime) -> None:
         )
         for row in rows
     ]
-    _write(sys.stdout, table(_COLUMNS, cells, terminal_width(sys.stdout), colours=is_styled(sys.stdout)))
+    width = terminal_width(sys.stdout)
+    if width is not None and width < _NARROW:
+        for line in cells:
+            *facts, name = [cell.text for cell in line]
+            sys.stdout.write(f"{name}\n  {', '.join(fact for fact in facts if fact != '-')}\n")
+    else:
+        _write(sys.stdout, table(_COLUMNS, cells, width, colours=is_styled(sys.stdout)))
     told = [row for row in rows if row.why is not None and row.state != "other"]
     if told:
         sys.stdout.write("\n")
@@ -86,9 +94,9 @@ def print_usage(rows: Sequence[tuple[ModelRow, int]], by_app: Mapping[str, int])
     columns = (
         Column(name="on disk", right=True),
         Column(name="where"),
-        Column(name="model"),
-        Column(name="quant"),
-        Column(name="name", shrink_to=20),
+        Column(name="model", drop=1),
+        Column(name="quant", drop=2),
+        Column(name="name", shrink_to=18),
     )
     cells = [
         _cells(format_bytes(n_bytes), row.app, row.model or "-", row.quant or "-", _name(row.name, sys.stdout))
@@ -104,7 +112,7 @@ def print_doomed(doomed: Iterable[Doomed], others: Iterable[tuple[str, Path, int
     columns = (
         Column(name="frees", right=True),
         Column(name="what"),
-        Column(name="of", shrink_to=20),
+        Column(name="of", shrink_to=9),
         Column(name="file", shrink_to=20, drop=1),
     )
     cells = [
