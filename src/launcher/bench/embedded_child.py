@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from launcher.bench.child import LOG_LINES, answering
 from launcher.bench.probe import Probe, Timing, probe_params
 from launcher.bench.types import BenchTest
 from launcher.engines.llama import LlamaContext, LlamaModel, captured_log
@@ -28,7 +29,6 @@ from launcher.planner.types import LoadParams
 from launcher.records import from_jsonable, to_jsonable
 
 _SEED = 1  # llama-bench never seeds rand(): its tokens are the same in every run as well
-_LOG_LINES = 20
 
 
 @dataclass(slots=True)
@@ -208,13 +208,7 @@ def _answer(runner: _Runner, order: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Load what the first line names, then answer each test with a line."""
-    # Anything that llama.cpp prints would be taken for an answer.
-    answers, sys.stdout = sys.stdout, sys.stderr
-
-    def answer(table: dict[str, Any]) -> None:
-        answers.write(json.dumps(table) + "\n")
-        answers.flush()
-
+    answer = answering()
     import llama_cpp
 
     order = json.loads(sys.stdin.readline())
@@ -228,9 +222,9 @@ def main() -> None:
                     try:
                         answer(_answer(runner, json.loads(line)))
                     except EngineError as error:
-                        answer({"refused": error.message, "log": list(log)[-_LOG_LINES:]})
+                        answer({"refused": error.message, "log": list(log)[-LOG_LINES:]})
         except EngineError as error:
-            answer({"refused": error.message, "log": list(log)[-_LOG_LINES:]})
+            answer({"refused": error.message, "log": list(log)[-LOG_LINES:]})
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
-from launcher.bench.embedded import how_ended
+from launcher.bench.child import death_of, log_of
 from launcher.bench.memory import peak_rss_bytes
 from launcher.bench.session import Case, Sample
 from launcher.bench.types import LLAMA_BENCH_FIELDS, BenchTest
@@ -30,7 +30,6 @@ _TOLD_S = 1.0
 """Of a run that is over sooner, the last look may have been before the model was loaded."""
 _REST_S = 5.0
 """For what is still in the pipe when the program has ended: it is read in no time."""
-_SHOWN_LINES = 5
 
 
 def find_llama_bench() -> Path:
@@ -93,9 +92,9 @@ class LlamaBenchSession:
         command = command_of(self._program, self._model, self._params, case.test)
         with tempfile.TemporaryFile() as err:
             done = _run(command, err)
-            log = tuple(_text(err).strip().splitlines())
+            log = log_of(err)
         if done.status != 0:
-            raise EngineError(how_ended(done.status), log=log, details=log[-_SHOWN_LINES:], hint="gpt-oss plan")
+            raise death_of(done.status, log)
         row = parse_row(done.answer.text(), case.test)
         ns = row.pop("samples_ns")[0]
         # The row is printed as soon as the clock has stopped; the program takes longer to end.
@@ -171,8 +170,3 @@ def _run(command: tuple[str, ...], err: IO[bytes]) -> _Done:
             child.stdout.close()
     told = time.monotonic() - start > _TOLD_S
     return _Done(status=child.returncode, pid=child.pid, peak_bytes=peak if told else None, answer=answer)
-
-
-def _text(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read().decode("utf-8", "replace")

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
-from launcher.bench.embedded import how_ended
+from launcher.bench.child import open_child, refusal_of
 from launcher.bench.quality_reading import shipped_reading
 from launcher.bench.quality_stats import bounds_for, report_of
 from launcher.bench.quality_types import Position, QualityBounds, QualityReport, Reading, Setting
-from launcher.errors import DoesNotFitError, EngineError, LauncherError, UsageError
+from launcher.errors import DoesNotFitError, LauncherError, UsageError
 from launcher.paths import folders
 from launcher.planner.types import LoadParams
 from launcher.records import from_jsonable, to_jsonable
-from launcher.store.types import without_hub_login
-
-_CHILD = ("-m", "launcher.bench.quality_child")
-_SHOWN_LINES = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,49 +82,31 @@ def _writable(folder: Path) -> Path:
             return folder
     except OSError as error:
         raise LauncherError(
-            f"cannot write in {folder}: {error.strerror or error}", hint=f"ls -ld {folder.parent}"
+            f"cannot write in {folder}: {error.strerror or error}", hint=f"ls -ld {shlex.quote(str(folder.parent))}"
         ) from error
 
 
 def _ask(order: Mapping[str, Any], tell: Callable[[QualityStep], None], python: str) -> list[Position]:
-    with tempfile.TemporaryFile() as errors:
-        child = subprocess.Popen(
-            [python, *_CHILD],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            env=without_hub_login(os.environ),
-            # Ctrl-C on the terminal is the launcher's, which ends the child.
-            start_new_session=True,
-        )
-        step: QualityStep | None = None
-        try:
-            assert child.stdin is not None  # noqa: S101  # pipes were asked for
-            assert child.stdout is not None  # noqa: S101
-            with suppress(BrokenPipeError):  # it died: no answer follows
-                child.stdin.write(json.dumps(order) + "\n")
-                child.stdin.flush()
-            for line in child.stdout:
-                answer = json.loads(line)
-                if "positions" in answer:
-                    return [from_jsonable(Position, position) for position in answer["positions"]]
-                if "refused" in answer:
-                    raise _refusal(answer)
-                step = QualityStep(reading=answer["reading"], done=answer["done"])
-                tell(step)
-            raise _death(child, errors, step)
-        finally:
-            child.kill()
-            child.wait()
-            for pipe in (child.stdin, child.stdout):
-                with suppress(BrokenPipeError):
-                    if pipe is not None:
-                        pipe.close()
+    step: QualityStep | None = None
+    with open_child("launcher.bench.quality_child", python=python) as child:
+        child.order(order)
+        while (answer := child.answer()) is not None:
+            if "positions" in answer:
+                return [from_jsonable(Position, position) for position in answer["positions"]]
+            if "refused" in answer:
+                raise _refusal(answer)
+            step = QualityStep(reading=answer["reading"], done=answer["done"])
+            tell(step)
+        raise child.death(f" while the {_read(step)} was read")
+
+
+def _read(last: QualityStep | None) -> Literal["reference", "candidate"]:
+    """Which setting was read when it died: the last one that was told of, or its successor."""
+    return "reference" if last is None or (last.reading == "reference" and last.done < 1) else "candidate"
 
 
 def _refusal(answer: Mapping[str, Any]) -> LauncherError:
-    message, log = answer["refused"], tuple(answer["log"])
+    message = answer["refused"]
     if answer["kind"] == UsageError.__name__:
         return UsageError(message, hint="gpt-oss bench --help")
     if answer["kind"] == DoesNotFitError.__name__:
@@ -141,18 +116,4 @@ def _refusal(answer: Mapping[str, Any]) -> LauncherError:
             has_bytes=answer["has_bytes"],
             hint="gpt-oss config path",
         )
-    return EngineError(message, log=log, details=log[-_SHOWN_LINES:], hint="gpt-oss plan")
-
-
-def _death(child: subprocess.Popen[str], errors: IO[bytes], step: QualityStep | None) -> EngineError:
-    """A crash, with the setting that was read when it happened: the last one that was told of, or its successor."""
-    status = child.wait()
-    errors.seek(0)
-    log = tuple(errors.read().decode("utf-8", "replace").strip().splitlines())
-    reading = "reference" if step is None or (step.reading == "reference" and step.done < 1) else "candidate"
-    return EngineError(
-        f"{how_ended(status)} while the {reading} was read",
-        log=log,
-        details=log[-_SHOWN_LINES:],
-        hint="gpt-oss plan",
-    )
+    return refusal_of(message, answer["log"])

@@ -12,13 +12,14 @@ import json
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from shutil import disk_usage
 from typing import IO, Any
 
+from launcher.bench.child import LOG_LINES, answering
 from launcher.bench.quality_reading import HARMONY, PLAIN, Window, batches_of, passage_text, reading_params, windows_of
 from launcher.bench.quality_types import Position, Reading, Setting
 from launcher.engines.llama import LlamaContext, LlamaModel, captured_log
@@ -26,12 +27,11 @@ from launcher.errors import DoesNotFitError, EngineError, LauncherError, UsageEr
 from launcher.planner.types import LoadParams
 from launcher.records import from_jsonable, to_jsonable
 
-_LOG_LINES = 20
 _FLOAT_BYTES = 4
 _SPARE_BYTES = 256 << 20
 """Left on the disk beside the logits."""
 
-Answer = Callable[[dict[str, Any]], None]
+Answer = Callable[[Mapping[str, Any]], None]
 Row = Any
 """Logits of one position, a numpy array of float32."""
 
@@ -213,13 +213,7 @@ def _log_softmax(logits: Row) -> Row:
 
 def main() -> None:
     """Compare what the one line on stdin names."""
-    # Anything that llama.cpp prints would be taken for an answer.
-    answers, sys.stdout = sys.stdout, sys.stderr
-
-    def answer(table: dict[str, Any]) -> None:
-        answers.write(json.dumps(table) + "\n")
-        answers.flush()
-
+    answer = answering()
     import llama_cpp
 
     order = json.loads(sys.stdin.readline())
@@ -230,7 +224,7 @@ def main() -> None:
             table: dict[str, Any] = {
                 "refused": error.message,
                 "kind": type(error).__name__,
-                "log": list(log)[-_LOG_LINES:],
+                "log": list(log)[-LOG_LINES:],
             }
             if isinstance(error, DoesNotFitError):
                 table |= {"needs_bytes": error.needs_bytes, "has_bytes": error.has_bytes}

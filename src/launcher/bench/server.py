@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from launcher.bench.embedded import how_ended
+from launcher.bench.child import death_of, log_of
 from launcher.bench.memory import peak_rss_bytes
 from launcher.bench.session import Case, Sample
 from launcher.engines.params import server_argv
@@ -39,7 +39,6 @@ _STOP_S = 5.0
 """For a clean end; it holds no conversation that could be lost."""
 _SILENCE_S = 600.0
 """Between two tokens, or before the first: a long prompt on a CPU takes minutes."""
-_SHOWN_LINES = 5
 _SEED = 1
 
 
@@ -190,11 +189,7 @@ class ServerSession:
             connection.close()
 
     def _death(self) -> EngineError:
-        self._log.seek(0)
-        log = tuple(self._log.read().decode("utf-8", "replace").strip().splitlines())
-        return EngineError(
-            how_ended(self._process.returncode), log=log, details=log[-_SHOWN_LINES:], hint="gpt-oss plan"
-        )
+        return death_of(self._process.returncode, log_of(self._log))
 
 
 @contextmanager
