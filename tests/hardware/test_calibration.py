@@ -16,7 +16,6 @@ from launcher.hardware.calibration import (
     KEPT_RUNS,
     bounded,
     forget_runs,
-    is_hollow,
     keep_runs,
     kept_runs,
 )
@@ -123,16 +122,3 @@ def test_forgetting(tmp_path: Path) -> None:
     keep_runs(cpu_machine(), [run()], state_dir=tmp_path)
     assert forget_runs(state_dir=tmp_path)
     assert kept_runs(cpu_machine(), state_dir=tmp_path) == ()
-
-
-def test_holes_are_told_from_weights(tmp_path: Path) -> None:
-    full, holes = tmp_path / "full.gguf", tmp_path / "holes.gguf"
-    full.write_bytes(b"x" * 200_000)
-    with holes.open("wb") as stream:
-        stream.write(b"x" * 4096)
-        stream.truncate(50_000_000)
-    if holes.stat().st_blocks * 512 >= 50_000_000:
-        pytest.skip("this file system keeps no holes")
-    assert not is_hollow([full])
-    assert is_hollow([full, holes])
-    assert not is_hollow([tmp_path / "not there"])

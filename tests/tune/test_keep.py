@@ -75,7 +75,7 @@ def test_a_sparse_file_is_refused(tmp_path: Path) -> None:
     with holes.open("wb") as file:
         file.write(b"GGUF")
         file.truncate(10_000_000)
-    refuse_holes([whole])
+    refuse_holes([whole, tmp_path / "not there"])
     if holes.stat().st_blocks * 512 > 5_000_000:
         pytest.skip("this file system has no holes")
     with pytest.raises(UsageError, match=r"holes\.gguf is a sparse file"):

@@ -17,6 +17,7 @@ from launcher.planner import throughput
 from launcher.planner.types import Calibration, SpeedKind, Work
 
 if TYPE_CHECKING:
+    from launcher.bench.holes import Hollow
     from launcher.flow import Prepared, World
 
 _SHOWN = 4
@@ -77,9 +78,10 @@ def _scale(said: float | None, found: float | None) -> float:
 
 def calibrate(records: Sequence[BenchRecord], predictor: Predictor, files: Sequence[Path], world: World) -> None:
     """Keep what was measured for later plans, and say what that corrects in one line."""
-    from launcher.hardware.calibration import is_hollow, keep_runs
+    from launcher.bench.holes import find_hollow
+    from launcher.hardware.calibration import keep_runs
 
-    found = sort_records(records, _subject(predictor, files, hollow=is_hollow(files)))
+    found = sort_records(records, _subject(predictor, find_hollow(files)))
     unused = "; ".join(found.left_out)
     if not found.runs:
         if unused:
@@ -108,13 +110,13 @@ def calibrate(records: Sequence[BenchRecord], predictor: Predictor, files: Seque
     )
 
 
-def _subject(predictor: Predictor, files: Sequence[Path], *, hollow: bool) -> Subject:
+def _subject(predictor: Predictor, hollow: Hollow | None) -> Subject:
     subject = predictor.subject
     unfit = None
     if subject.streamed_bytes:
         unfit = "read weights from disk"
-    elif hollow:
-        unfit = f"ran on zeros: {files[0].name} has holes"
+    elif hollow is not None:
+        unfit = f"ran on zeros: {hollow.name} has holes"
     return Subject(
         recipe=throughput.recipe_of(subject.spec, subject.weights),
         settings=lambda kind: throughput.settings_of(subject.params, kind),

@@ -13,7 +13,7 @@ from launcher.records import RecordError, from_jsonable, to_jsonable
 from launcher.units import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from launcher.hardware.types import Hardware
@@ -25,7 +25,6 @@ KEPT_RUNS = 150  # all together: some ten models with their tests
 _LARGEST_BYTES = 4 * MIB  # ten times what so many runs take
 _MOST = 1e18  # of any figure: beyond every machine, and far from where arithmetic ends
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_FULL = 0.5  # of a file's length that takes room on the disk: compression spares less, holes spare nearly all
 
 
 def kept_runs(hardware: Hardware, *, state_dir: Path) -> tuple[MeasuredRun, ...]:
@@ -95,18 +94,4 @@ def forget_runs(*, state_dir: Path) -> bool:
     with suppress(FileNotFoundError):
         path.unlink()
         return True
-    return False
-
-
-def is_hollow(paths: Iterable[Path]) -> bool:
-    """Whether one of the files is mostly holes, whose zeros run at another speed than weights do.
-
-    False where a file system does not tell how much room a file takes.
-    """
-    for path in paths:
-        with suppress(OSError):
-            status = path.stat()
-            n_blocks = getattr(status, "st_blocks", None)
-            if n_blocks is not None and n_blocks * 512 < _FULL * status.st_size:
-                return True
     return False
