@@ -7,7 +7,7 @@ they rest on are in the planner's README. Pure.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from launcher.catalogue.types import ModelSpec, ModelWeights
 from launcher.hardware.types import Hardware
@@ -24,7 +24,7 @@ from launcher.planner.types import (
     Tier,
     Work,
 )
-from launcher.planner.work import decode_work, parts_of, prompt_work
+from launcher.planner.work import Part, decode_work, parts_of, prompt_work
 
 PROMPT_N = 512  # tokens of the prompt that pp_ts stands for, as in llama-bench
 _KINDS: tuple[SpeedKind, ...] = ("pp", "tg")
@@ -47,6 +47,12 @@ class Subject:
     """Of the host's weights, what is read from disk again."""
     calibration: Calibration | None = None
     """The costs as runs measured on this machine have them."""
+    parts: tuple[Part, ...] = field(init=False, repr=False, compare=False)
+    """What each device does for a token: worked out once."""
+
+    def __post_init__(self) -> None:
+        """Work out the parts."""
+        object.__setattr__(self, "parts", parts_of(self.spec, self.weights, self.params))
 
     def costs(self) -> dict[str, float]:
         """Seconds per unit of every term that is known."""
@@ -62,11 +68,21 @@ class Subject:
 
     def decode(self, depth: float) -> Work:
         """One token with `depth` tokens in the context."""
-        return decode_work(self.spec, self.weights, self.params, depth, streamed_bytes=self.streamed_bytes)
+        return decode_work(
+            self.spec, self.weights, self.params, depth, streamed_bytes=self.streamed_bytes, parts=self.parts
+        )
 
     def prompt(self, n_prompt: int, depth: int) -> Work:
         """A prompt of `n_prompt` tokens behind `depth` tokens."""
-        return prompt_work(self.spec, self.weights, self.params, n_prompt, depth, streamed_bytes=self.streamed_bytes)
+        return prompt_work(
+            self.spec,
+            self.weights,
+            self.params,
+            n_prompt,
+            depth,
+            streamed_bytes=self.streamed_bytes,
+            parts=self.parts,
+        )
 
     def seconds(self, kind: SpeedKind, work: Work, costs: Mapping[str, float]) -> float | None:
         """How long the work takes, as measured runs of the file correct it; None where a cost is not known."""
@@ -227,7 +243,7 @@ def _measured(subject: Subject) -> Iterator[str]:
 
 
 def _rates(subject: Subject) -> Iterator[str]:
-    parts = parts_of(subject.spec, subject.weights, subject.params)
+    parts = subject.parts
     names = [part.name for part in parts if part.weight_bytes] + (["disk"] if subject.streamed_bytes else [])
     for name in names:
         known = subject.rates.get(name)

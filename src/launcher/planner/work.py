@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from launcher.catalogue.types import LayerWeights, ModelSpec, ModelWeights
+from launcher.catalogue.types import ModelSpec, ModelWeights
 from launcher.planner import costs
 from launcher.planner.layers import layer_devices
 from launcher.planner.memory import host_expert_bytes, is_swa_layer, kv_row_bytes
@@ -51,88 +51,105 @@ class Part:
     """Host experts that are copied to this device for every micro-batch of a prompt."""
 
 
-class _Sum:
-    """A part while its blocks are added up."""
-
-    def __init__(self) -> None:
-        self.n_bytes = self.n_params = self.n_plain = 0.0
-        self.full = self.window = self.blocks = self.staged = self.whole = 0
-        self.head = Head()
-
-    def add(self, n_bytes: float, bits: float, repacked: float, share: float = 1.0) -> None:
-        """Weights of which a token reads `share`; `repacked` is the part of them in another layout than the file's."""
-        n_params = 8 * n_bytes / bits if bits else 0.0
-        self.n_bytes += n_bytes * share
-        self.n_params += n_params * share
-        self.n_plain += n_params * share * (1 - repacked)
-        self.whole += int(n_bytes)
-
-
 def parts_of(spec: ModelSpec, weights: ModelWeights, params: LoadParams) -> tuple[Part, ...]:
     """What each of `params.devices` and, last, the host does for one token."""
     names = (*params.devices, HOST)
-    where = layer_devices(spec, params)
+    n = len(names)
+    where, host = layer_devices(spec, params), n - 1
     row = kv_row_bytes(spec, params.type_k, params.type_v)
-    share = spec.n_expert_used / spec.n_expert if spec.n_expert else 0.0
-    # Beside a device, llama.cpp keeps host weights in the file's layout.
-    repacks = params.repack and not params.devices
-    dense_bits, expert_bits = weights.dense_bpw, weights.expert_bpw or weights.dense_bpw
-    sums = [_Sum() for _ in names]
-    host = sums[-1]
+    dense, experts, full, window, blocks, staged = ([0] * n for _ in range(6))
     for i, layer in enumerate(weights.layers):
-        at = host if (found := where[i]) is None else sums[found]
-        kept = layer.expert_bytes if at is host else host_expert_bytes(layer, i, params)
-        dense, experts = _repacked(layer) if repacks else (0.0, 0.0)
-        at.add(layer.dense_bytes, dense_bits, dense)
-        at.add(layer.expert_bytes - kept, expert_bits, experts, share)
-        host.add(kept, expert_bits, experts, share)
-        at.blocks += 1
-        if at is not host:
-            at.staged += kept
-            host.blocks += 1 if kept else 0
-        cache = at if params.offload_kqv else host
-        if is_swa_layer(spec, i):
-            cache.window += row
+        at = host if (found := where[i]) is None else found
+        dense[at] += layer.dense_bytes
+        blocks[at] += 1
+        if at == host:
+            experts[host] += layer.expert_bytes
         else:
-            cache.full += row
-    # Tied embeddings are read whole as the output matrix.
-    head = weights.output_bytes or weights.token_embd_bytes
-    at = host if where[-1] is None else sums[where[-1]]
-    n_params, n_plain = at.n_params, at.n_plain
-    at.add(head, dense_bits, min(1.0, weights.output_repack_bytes / head) if repacks and head else 0.0)
-    at.head = Head(n_bytes=head, n_params=at.n_params - n_params, n_plain_params=at.n_plain - n_plain)
+            kept = host_expert_bytes(layer, i, params)
+            experts[at] += layer.expert_bytes - kept
+            experts[host] += kept
+            staged[at] += kept
+            blocks[host] += 1 if kept else 0
+        (window if is_swa_layer(spec, i) else full)[at if params.offload_kqv else host] += row
+    at_head = host if where[-1] is None else where[-1]
+    # Beside a device, llama.cpp keeps host weights in the file's layout.
+    repacked = _repacked(weights) if params.repack and not params.devices else (0, 0, 0)
     return tuple(
-        Part(
-            name=name,
-            weight_bytes=found.n_bytes,
-            kv_full_bytes=found.full,
-            kv_window_bytes=found.window,
-            n_blocks=found.blocks,
-            n_params=found.n_params,
-            n_plain_params=found.n_plain,
-            head=found.head,
-            whole_bytes=found.whole,
-            staged_bytes=found.staged,
+        _part(
+            name,
+            (dense[i], experts[i], _head_bytes(weights) if i == at_head else 0),
+            repacked,
+            weights=weights,
+            share=spec.n_expert_used / spec.n_expert if spec.n_expert else 0.0,
+            counts=(full[i], window[i], blocks[i], staged[i]),
         )
-        for name, found in zip(names, sums, strict=True)
+        for i, name in enumerate(names)
     )
 
 
-def _repacked(layer: LayerWeights) -> tuple[float, float]:
-    """How much of a block's dense weights and of its experts is repacked; the experts are taken first."""
-    experts = min(layer.repack_bytes, layer.expert_bytes)
-    dense = min(layer.repack_bytes - experts, layer.dense_bytes)
-    return (
-        dense / layer.dense_bytes if layer.dense_bytes else 0.0,
-        experts / layer.expert_bytes if layer.expert_bytes else 0.0,
+_ByKind = tuple[int, int, int]
+"""Bytes of dense weights, of experts, of the output matrix."""
+
+
+def _part(
+    name: str,
+    n_bytes: _ByKind,
+    repacked: _ByKind,
+    *,
+    weights: ModelWeights,
+    share: float,
+    counts: tuple[int, int, int, int],
+) -> Part:
+    """Of experts a token reads `share`."""
+    dense_bits = weights.dense_bpw
+    expert_bits = weights.expert_bpw or dense_bits
+    dense, experts, head = n_bytes
+    plain_dense, plain_experts, plain_head = (whole - other for whole, other in zip(n_bytes, repacked, strict=True))
+    full, window, blocks, staged = counts
+    return Part(
+        name=name,
+        weight_bytes=dense + head + experts * share,
+        kv_full_bytes=full,
+        kv_window_bytes=window,
+        n_blocks=blocks,
+        n_params=_n_params(dense + head, dense_bits) + share * _n_params(experts, expert_bits),
+        n_plain_params=_n_params(plain_dense + plain_head, dense_bits) + share * _n_params(plain_experts, expert_bits),
+        head=Head(n_bytes=head, n_params=_n_params(head, dense_bits), n_plain_params=_n_params(plain_head, dense_bits)),
+        whole_bytes=dense + experts + head,
+        staged_bytes=staged,
     )
+
+
+def _n_params(n_bytes: int, bits: float) -> float:
+    return 8 * n_bytes / bits if bits else 0.0
+
+
+def _head_bytes(weights: ModelWeights) -> int:
+    """Tied embeddings are read whole as the output matrix."""
+    return weights.output_bytes or weights.token_embd_bytes
+
+
+def _repacked(weights: ModelWeights) -> _ByKind:
+    """What is in another layout than the file's; of a block the experts are taken first."""
+    dense = experts = 0
+    for layer in weights.layers:
+        of_experts = min(layer.repack_bytes, layer.expert_bytes)
+        experts += of_experts
+        dense += min(layer.repack_bytes - of_experts, layer.dense_bytes)
+    return dense, experts, min(weights.output_repack_bytes, _head_bytes(weights))
 
 
 def decode_work(
-    spec: ModelSpec, weights: ModelWeights, params: LoadParams, depth: float, *, streamed_bytes: int = 0
+    spec: ModelSpec,
+    weights: ModelWeights,
+    params: LoadParams,
+    depth: float,
+    *,
+    streamed_bytes: int = 0,
+    parts: tuple[Part, ...] | None = None,
 ) -> Work:
-    """One token with `depth` tokens in the context."""
-    parts = parts_of(spec, weights, params)
+    """One token with `depth` tokens in the context. `parts` where they are known: most of the time goes there."""
+    parts = parts or parts_of(spec, weights, params)
     # Operations for each byte of the cache: every head of a query looks at the rows that its group shares.
     row_bytes = kv_row_bytes(spec, params.type_k, params.type_v)
     attention = _cell_ops(spec) / row_bytes if row_bytes else 0.0
@@ -169,10 +186,17 @@ def _host_reads(part: Part | Head, params: LoadParams, n_times: int = 1) -> Step
 
 
 def prompt_work(
-    spec: ModelSpec, weights: ModelWeights, params: LoadParams, n_prompt: int, depth: int, *, streamed_bytes: int = 0
+    spec: ModelSpec,
+    weights: ModelWeights,
+    params: LoadParams,
+    n_prompt: int,
+    depth: int,
+    *,
+    streamed_bytes: int = 0,
+    parts: tuple[Part, ...] | None = None,
 ) -> Work:
-    """A prompt of `n_prompt` tokens behind `depth` tokens."""
-    parts = parts_of(spec, weights, params)
+    """A prompt of `n_prompt` tokens behind `depth` tokens. `parts` as in `decode_work`."""
+    parts = parts or parts_of(spec, weights, params)
     host = parts[-1]
     n_ubatch = min(n_prompt, params.n_ubatch)
     n_batches = -(-n_prompt // params.n_ubatch)
