@@ -84,7 +84,6 @@ def test_the_figures_of_a_report() -> None:
     assert report.clear_flips == pytest.approx(1 / 101)
     assert report.reference_ppl == pytest.approx(math.exp(2))
     assert report.ln_ppl_ratio == pytest.approx(-0.01 / 101)
-    assert report.ppl_ratio == pytest.approx(math.exp(-0.01 / 101))
     assert from_jsonable(QualityReport, json.loads(json.dumps(to_jsonable(report)))) == report
 
 

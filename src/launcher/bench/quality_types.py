@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -110,8 +109,3 @@ class QualityReport:
     """The same in one clause each."""
     passes: bool
     schema: Literal[1] = SCHEMA
-
-    @property
-    def ppl_ratio(self) -> float | None:
-        """Perplexity of the candidate over that of the reference."""
-        return None if self.ln_ppl_ratio is None else math.exp(self.ln_ppl_ratio)

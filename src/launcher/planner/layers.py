@@ -11,16 +11,12 @@ from launcher.catalogue.types import ModelSpec
 from launcher.planner.types import LoadParams
 
 
-def first_offloaded(spec: ModelSpec, params: LoadParams) -> int:
-    """The first block on a device: the last `n_gpu_layers` of n_layer + 1 are, of which the output counts as one."""
-    return max(0, spec.n_layer + 1 - params.n_gpu_layers) if params.devices else spec.n_layer + 1
-
-
 def layer_devices(spec: ModelSpec, params: LoadParams) -> tuple[int | None, ...]:
     """For each block, and last for the output, the index into `params.devices`; None for the host.
 
     llama_model::load_tensors, `get_layer_buft_list`: the offloaded layers are dealt out by their place among
-    themselves, against the shares of `tensor_split`, summed up and normalised.
+    themselves, against the shares of `tensor_split`, summed up and normalised. They are the last `n_gpu_layers` of
+    n_layer + 1, of which the output counts as one.
     """
     return _layer_devices(spec.n_layer, params.n_gpu_layers, len(params.devices), params.tensor_split)
 

@@ -55,10 +55,6 @@ class Meter:
         self._warm.clear()
         self._stack.close()
 
-    def has_loaded(self, params: LoadParams) -> bool:
-        """Whether these settings need no load."""
-        return self._loaded is not None and same_load(self._loaded[0], params)
-
     def measure(self, params: LoadParams, test: BenchTest, n_streams: int = 1) -> Timing:
         """One repetition, after a warm-up where these settings have not run since the model was loaded.
 
