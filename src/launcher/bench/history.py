@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,7 @@ def read_history(state_dir: Path) -> History:
         return History(runs=(), problems=())
     except OSError as error:
         raise DamagedFileError(
-            f"cannot read {path}: {error.strerror or error}", path=str(path), hint=f"ls -ld {path}"
+            f"cannot read {path}: {error.strerror or error}", path=str(path), hint=f"ls -ld {shlex.quote(str(path))}"
         ) from error
     return parse_history(data)
 

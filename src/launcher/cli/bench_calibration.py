@@ -20,6 +20,8 @@ def calibration(
 
       gpt-oss bench calibration --forget
     """
+    import shlex
+
     from launcher.cli.bench_calibration_view import as_json, print_calibration
     from launcher.cli.context import world
     from launcher.cli.output import print_json, say
@@ -36,7 +38,8 @@ def calibration(
             there = forget_runs(state_dir=state)
         except OSError as error:
             raise LauncherError(
-                f"the runs in {state} cannot be forgotten: {error.strerror or error}", hint=f"ls -ld {state}"
+                f"the runs in {state} cannot be forgotten: {error.strerror or error}",
+                hint=f"ls -ld {shlex.quote(str(state))}",
             ) from error
         say("forgotten: plans are as shipped again" if there else "no run is kept, so there is nothing to forget")
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ def _content(path: Path) -> bytes:
             return file.read(_MAX_BYTES)
     except OSError as error:
         raise DamagedFileError(
-            f"cannot read {path}: {error.strerror or error}", path=str(path), hint=f"ls -ld {path}"
+            f"cannot read {path}: {error.strerror or error}", path=str(path), hint=f"ls -ld {shlex.quote(str(path))}"
         ) from error
 
 

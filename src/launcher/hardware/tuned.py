@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -136,7 +137,8 @@ def _change(state_dir: Path, change: Callable[[Sequence[KeptTuned]], Sequence[Ke
             write_atomic(path, json.dumps({"schema": SCHEMA, "kept": rows}))
     except OSError as error:
         raise LauncherError(
-            f"tuned settings cannot be kept in {path}: {error.strerror or error}", hint=f"ls -ld {state_dir}"
+            f"tuned settings cannot be kept in {path}: {error.strerror or error}",
+            hint=f"ls -ld {shlex.quote(str(state_dir))}",
         ) from error
 
 

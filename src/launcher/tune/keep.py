@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -47,7 +48,8 @@ def save_result(hardware: Hardware, result: TuneResult, *, state_dir: Path) -> N
         write_atomic(state_dir / _FILE, json.dumps({"schema": SCHEMA, "results": to_jsonable(rows)}))
     except OSError as error:
         raise LauncherError(
-            f"what was measured cannot be kept in {state_dir}: {error.strerror or error}", hint=f"ls -ld {state_dir}"
+            f"what was measured cannot be kept in {state_dir}: {error.strerror or error}",
+            hint=f"ls -ld {shlex.quote(str(state_dir))}",
         ) from error
 
 
