@@ -20,6 +20,7 @@ from launcher.demo import demo_model_path
 from launcher.hardware.tuned import load_tuned
 from launcher.planner.types import Changes
 from launcher.records import from_jsonable
+from launcher.tune.keep import load_result
 from launcher.tune.result import About, result_of
 from launcher.tune.sizes import sizes_for, told_apart, typical
 from launcher.tune.types import Speeds, TuneResult
@@ -142,6 +143,13 @@ def test_a_winner_is_kept_for_later_plans_until_it_no_longer_wins(tmp_path: Path
     )
     keep(MACHINE, FILE, nothing, tmp_path)
     assert load_tuned(MACHINE, FILE, purpose="chat", state_dir=tmp_path) is None
+
+
+def test_a_search_that_was_stopped_at_once_takes_no_earlier_one_away(tmp_path: Path) -> None:
+    whole = searched(World(landscape=hilly, noise=0.005))
+    keep(MACHINE, FILE, whole, tmp_path)
+    keep(MACHINE, FILE, searched(World(interrupt_at=1)), tmp_path)
+    assert load_result(MACHINE, "m.gguf", 7, purpose="chat", state_dir=tmp_path) == whole
 
 
 def test_a_noisy_machine_is_told() -> None:

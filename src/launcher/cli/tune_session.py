@@ -169,8 +169,10 @@ def _tune(job: _Job, ground: Ground, model: Path, ask: Ask) -> int:
         engine=job.prepared.hardware.engine.llama_cpp_commit,
     )
     result = result_of(search, plan.load_params, about, workload=workload, budget_s=job.budget_s)
-    keep(*job.where, result, job.state)
-    _print(result, ask)
+    try:
+        keep(*job.where, result, job.state)
+    finally:
+        _print(result, ask)  # minutes went into it, whether it can be kept or not
     if search.failure is not None:
         raise search.failure
     return ExitCode.INTERRUPTED if result.interrupted else ExitCode.DONE
@@ -189,6 +191,9 @@ def keep(hardware: Hardware, file: ModelFile, result: TuneResult, state_dir: Pat
         save_tuned(hardware, file, tuned, state_dir=state_dir)
     elif not result.interrupted and forget_tuned(hardware, file, purpose=purpose, state_dir=state_dir):
         say("what was tuned before did not win again, and is forgotten")
+    about = (result.model, result.size_bytes)
+    if result.interrupted and not result.trials and load_result(hardware, *about, purpose=purpose, state_dir=state_dir):
+        return  # it explains nothing, and the earlier one does
     try:
         save_result(hardware, result, state_dir=state_dir)
     except LauncherError as error:
