@@ -40,15 +40,21 @@ def test_a_median_that_a_few_disturbed_samples_leave_alone_calibrates() -> None:
     ("one", "why"),
     [
         (record(NOISY), "tg128 spread by 22%"),
-        (record(STEADY[:2]), "tg128 has 2 repetitions, which do not tell its spread"),
-        (record(STEADY[:1]), "tg128 has 1 repetition, which does not tell its spread"),
-        (record(STEADY, n_prompt=64), "pp64+tg128 is two kinds at once"),
+        (record(STEADY[:2]), "tg128 had 2 repetitions, and 3 tell how far it spreads"),
+        (record(STEADY[:1]), "tg128 had 1 repetition, and 3 tell how far it spreads"),
+        (record(STEADY, n_prompt=64), "pp64+tg128 measured two kinds at once"),
     ],
 )
 def test_others_are_left_out_with_the_reason(one: BenchRecord, why: str) -> None:
     found = sort_records([one, one], SUBJECT)
     assert found.runs == ()
     assert found.left_out == (why,)
+
+
+def test_tests_that_are_left_out_for_one_reason_are_told_together() -> None:
+    few = [record(STEADY[:2], n_prompt=512, n_gen=0), record(STEADY[:2], engine="llama-bench")]
+    told = "embedded pp512, llama-bench tg128 had 2 repetitions, and 3 tell how far it spreads"
+    assert sort_records(few, SUBJECT).left_out == (told,)
 
 
 def test_a_server_tells_of_more_than_the_model() -> None:

@@ -108,7 +108,7 @@ def test_a_calibration_changes_speeds_and_nothing_else(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("samples", "hollow", "told"), [(STEADY[:2], False, "has 2 repetitions"), (STEADY, True, "has holes")]
+    ("samples", "hollow", "told"), [(STEADY[:2], False, "had 2 repetitions"), (STEADY, True, "has holes")]
 )
 def test_what_does_not_calibrate_is_said(
     samples: tuple[float, ...], told: str, world: World, capsys: pytest.CaptureFixture[str], *, hollow: bool
@@ -213,7 +213,7 @@ def test_as_it_is_typed(sandbox: Sandbox) -> None:
     assert done.code == 1
     assert "embedded tg2 was predicted at" in done.error
     assert done.out, "what was measured is printed before it is judged"
-    assert "calibration is left as it was: tg2 has 1 repetition" in done.err
+    assert "calibration is left as it was: tg2 had 1 repetition" in done.err
     done = sandbox.run(*small, "--no-calibrate", "--predict-check=1000")
     assert "calibration" not in done.err
     assert sandbox.refused(*small, "--predict-check", "0").code == 2

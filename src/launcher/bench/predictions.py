@@ -33,30 +33,33 @@ class Sorted:
 
     runs: tuple[MeasuredRun, ...]
     left_out: tuple[str, ...]
-    """`tg128 spread by 12 %`, one for each test on each engine."""
+    """`pp512, tg128 spread by 12 %`, one for each reason; with the engine where there are several."""
 
 
 def sort_records(records: Sequence[BenchRecord], subject: Subject) -> Sorted:
     """The runs that tell of the machine: single streams, of one kind, steady, of a file and a plan that are whole."""
-    runs, left_out = [], []
+    runs: list[MeasuredRun] = []
+    left_out: dict[str, list[str]] = {}
+    several = len({record.engine for record in records} - {"server"}) > 1
     for record in records:
         if record.engine == "server":
             continue  # what its slots and its HTTP cost is no property of the model
         reason = subject.unfit or _unsteady(record)
         if reason is None and record.n_prompt and record.n_gen:
-            reason = "is two kinds at once"
+            reason = "measured two kinds at once"
         if reason is None:
             runs.append(_run(record, subject))
         else:
-            left_out.append(f"{record.test.name} {reason}")
-    return Sorted(runs=tuple(runs), left_out=tuple(dict.fromkeys(left_out)))
+            left_out.setdefault(reason, []).append(f"{record.engine} " * several + record.test.name)
+    told = (f"{', '.join(dict.fromkeys(names))} {reason}" for reason, names in left_out.items())
+    return Sorted(runs=tuple(runs), left_out=tuple(told))
 
 
 def _unsteady(record: BenchRecord) -> str | None:
     n = len(record.samples_ts)
     if n < LEAST_SAMPLES:
-        told = "1 repetition, which does" if n == 1 else f"{n} repetitions, which do"
-        return f"has {told} not tell its spread"
+        told = "1 repetition" if n == 1 else f"{n} repetitions"
+        return f"had {told}, and {LEAST_SAMPLES} tell how far it spreads"
     return None if is_steady(record.samples_ts) else f"spread by {median_spread(record.samples_ts) or 0.0:.0%}"
 
 
