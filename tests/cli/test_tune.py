@@ -23,6 +23,7 @@ from launcher.records import from_jsonable
 from launcher.tune.keep import load_result
 from launcher.tune.result import About, result_of
 from launcher.tune.sizes import sizes_for, told_apart, typical
+from launcher.tune.space import KEPT
 from launcher.tune.types import Speeds, TuneResult
 from tests.cli.sandbox import Sandbox
 from tests.planner.builders import files_of
@@ -141,7 +142,10 @@ def test_a_winner_is_kept_for_later_plans_until_it_no_longer_wins(tmp_path: Path
     assert load_tuned(MACHINE, FILE, purpose="chat", state_dir=tmp_path) == tuned, (
         "a search that was stopped says nothing"
     )
-    keep(MACHINE, FILE, nothing, tmp_path)
+    again = replace(nothing.trials[0], axis=KEPT, outcome="unfinished")
+    keep(MACHINE, FILE, replace(nothing, trials=(again,)), tmp_path)
+    assert load_tuned(MACHINE, FILE, purpose="chat", state_dir=tmp_path) == tuned, "the budget had no room for it"
+    keep(MACHINE, FILE, replace(nothing, trials=(replace(again, outcome="slower"),)), tmp_path)
     assert load_tuned(MACHINE, FILE, purpose="chat", state_dir=tmp_path) is None
 
 
@@ -161,7 +165,7 @@ def test_a_noisy_machine_is_told() -> None:
     assert any("something else ran beside it" in line for line in end_lines(noisy))
 
 
-@pytest.mark.parametrize("width", [50, 80, 120])
+@pytest.mark.parametrize("width", [40, 71, 80, 120])
 def test_a_table_for_every_width(width: int) -> None:
     console = Console(width=width, record=True, file=io.StringIO(), highlight=False)
     found = searched(World(landscape=hilly, noise=0.005))
@@ -170,5 +174,6 @@ def test_a_table_for_every_width(width: int) -> None:
     assert all(len(line) <= width for line in text.splitlines())
     assert "flash_attn off" in text
     assert "kept" in text
+    assert "…" not in text, "nothing is cut"
     assert "later plans use" in text
     assert confirmation_line(found.confirmations[0]).startswith("confirmed over the plan by")

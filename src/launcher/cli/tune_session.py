@@ -27,7 +27,7 @@ from launcher.tune.measure import Meter
 from launcher.tune.result import About, result_of, tuned_of
 from launcher.tune.search import Search
 from launcher.tune.sizes import sizes_for, told_apart, typical
-from launcher.tune.space import Ground, fits, space, with_kept
+from launcher.tune.space import KEPT, Ground, fits, space, with_kept
 from launcher.tune.types import Space, Speeds, TuneResult
 
 if TYPE_CHECKING:
@@ -181,7 +181,8 @@ def _tune(job: _Job, ground: Ground, model: Path, ask: Ask) -> int:
 def keep(hardware: Hardware, file: ModelFile, result: TuneResult, state_dir: Path) -> None:
     """Keep what was measured for --explain, and what won for later plans.
 
-    A search that came to its end and found nothing takes an earlier winner back: it was among what was tried.
+    A search that came to its end and found nothing takes an earlier winner back, if it was among what was tried: the
+    budget may have had no room for it.
 
     Raises:
         LauncherError: the winner cannot be kept.
@@ -189,7 +190,7 @@ def keep(hardware: Hardware, file: ModelFile, result: TuneResult, state_dir: Pat
     tuned, purpose = tuned_of(result), result.workload.purpose
     if tuned is not None:
         save_tuned(hardware, file, tuned, state_dir=state_dir)
-    elif not result.interrupted and forget_tuned(hardware, file, purpose=purpose, state_dir=state_dir):
+    elif _lost(result) and forget_tuned(hardware, file, purpose=purpose, state_dir=state_dir):
         say("what was tuned before did not win again, and is forgotten")
     about = (result.model, result.size_bytes)
     if result.interrupted and not result.trials and load_result(hardware, *about, purpose=purpose, state_dir=state_dir):
@@ -199,6 +200,12 @@ def keep(hardware: Hardware, file: ModelFile, result: TuneResult, state_dir: Pat
     except LauncherError as error:
         # What won is kept and printed all the same.
         say(f"{error.message}; --explain will not know of this run")
+
+
+def _lost(result: TuneResult) -> bool:
+    """Whether what was tuned before was tried again, and did not win."""
+    tried = any(trial.axis == KEPT and trial.outcome != "unfinished" for trial in result.trials)
+    return tried and not result.interrupted
 
 
 def _print(result: TuneResult, ask: Ask) -> None:

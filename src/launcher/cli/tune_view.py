@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-WIDE = 100
-"""Columns of a terminal from which on the table says why."""
+WIDE, NARROW = 100, 72
+"""Columns of a terminal from which on the table says why, and below which it has but the turn."""
 
 
 def print_result(result: TuneResult, *, console: Console | None = None) -> None:
@@ -29,7 +29,7 @@ def print_result(result: TuneResult, *, console: Console | None = None) -> None:
         console.print(line)
     if result.trials:
         console.print()
-        console.print(trial_table(result.trials, wide=console.width >= WIDE))
+        console.print(trial_table(result.trials, width=console.width))
         console.print()
     for line in end_lines(result):
         console.print(line)
@@ -52,7 +52,7 @@ def turn_text(workload: Workload) -> str:
     return f"{workload.n_prompt} tokens in, {workload.n_gen} out{depth}{streams}"
 
 
-def trial_table(trials: Sequence[Trial], *, wide: bool) -> Table:
+def trial_table(trials: Sequence[Trial], *, width: int) -> Table:
     """A row for each setting: how much faster or slower it was, and what became of it."""
     from rich import box
     from rich.table import Table
@@ -60,15 +60,17 @@ def trial_table(trials: Sequence[Trial], *, wide: bool) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("setting")
-    for name in ("prompts", "decoding", "a turn", "pairs"):
+    whole = width >= NARROW
+    for name in ("prompts", "decoding", "a turn", "pairs") if whole else ("a turn",):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("outcome", no_wrap=True)
-    if wide:
+    if width >= WIDE:
         table.add_column("why")
     for trial in trials:
-        cells = [percent(trial.prompt), percent(trial.decode), percent(trial.turn), str(trial.n_pairs or "")]
+        turn = percent(trial.turn)
+        cells = [percent(trial.prompt), percent(trial.decode), turn, str(trial.n_pairs or "")] if whole else [turn]
         style = "bold" if trial.outcome == "kept" else ""
-        row = [trial.label, *cells, trial.outcome, *((trial.why,) if wide else ())]
+        row = [trial.label, *cells, trial.outcome, *((trial.why,) if width >= WIDE else ())]
         table.add_row(*(Text(cell) for cell in row), style=style)
     return table
 
@@ -91,6 +93,9 @@ def end_lines(result: TuneResult) -> Iterator[str]:
         yield "stopped: nothing was confirmed, the plan stays as it is"
     else:
         yield "nothing was measurably better: the plan stays as it is"
+    n_late = sum(trial.outcome == "unfinished" for trial in result.trials)
+    if n_late and not result.interrupted:
+        yield f"{n_late} of {len(result.trials)} settings are unfinished: a longer --budget has room for more"
     for trial in result.trials:
         if trial.outcome == "offered":
             flags = " ".join(f"--cache-type-{which} {trial.changes.type_k}" for which in "kv")
@@ -115,7 +120,8 @@ def change_text(trial: Trial) -> str:
 def confirmation_line(confirmation: Confirmation) -> str:
     """`confirmed over the plan by 6 pairs: flash_attn off: a turn +3.1 % (+2.2 % to +3.9 %)`."""
     turn, verb = confirmation.turn, "confirmed" if confirmation.adopted else "not confirmed"
-    line = f"{verb} over {confirmation.over} by {confirmation.n_pairs} pairs: {spelt(confirmation.changes)}"
+    n = confirmation.n_pairs
+    line = f"{verb} over {confirmation.over} by {n} {'pair' if n == 1 else 'pairs'}: {spelt(confirmation.changes)}"
     if turn is not None:
         line += f": a turn {percent(turn)}"
         if turn.low is not None and turn.high is not None and confirmation.n_pairs >= MIN_PAIRS:

@@ -19,7 +19,9 @@ from launcher.tune.heats import offer, race, screen
 from launcher.tune.pairs import CrashError, Logs, Measures, Pairs, Step, affordable
 from launcher.tune.race import MIN_PAIRS, is_faster, is_slower, n_more, ratio_of, turn_log
 from launcher.tune.sizes import decode_share, sizes_for, told_apart
-from launcher.tune.types import Axis, Confirmation, Ratio, Space, Speeds, Workload
+from launcher.tune.types import Axis, Confirmation, Outcome, Ratio, Space, Speeds, Workload
+
+_NO_ROOM = "the budget had no room for"
 
 
 class Search:
@@ -139,9 +141,10 @@ class Search:
             if confirmation.adopted:
                 board.adopted = merged(board.adopted, lead)
             elif verdict is None:
-                board.rename(won, "not confirmed", confirmation.why)
+                board.rename(won, _or_unfinished("not confirmed", confirmation.why), confirmation.why)
             else:
-                board.rename([one for one in won if is_numeric(one.option.changes)], "rejected", confirmation.why)
+                judged = [one for one in won if is_numeric(one.option.changes)]
+                board.rename(judged, _or_unfinished("rejected", confirmation.why), confirmation.why)
                 # What the judge did not look at has a chance of its own.
                 board.won = [one for one in won if not is_numeric(one.option.changes)]
 
@@ -177,7 +180,7 @@ class Search:
     def _judged(self, board: Board, lead: Changes) -> Verdict:
         """The quality guard compares with the plan, not with what was adopted on the way."""
         if board.pairs.left_s < board.judge_s(lead):
-            return Verdict(passes=False, text="the budget had no room for the quality check")
+            return Verdict(passes=False, text=f"{_NO_ROOM} the quality check")
         board.pairs.release()  # it loads the model itself
         board.pairs.say("checking that answers stay the same")
         try:
@@ -190,7 +193,7 @@ class Search:
 def verdict_of(logs: Logs) -> tuple[bool, str]:
     """Whether pairs are enough to adopt a setting, and why or why not. Pure."""
     if len(logs.turn) < MIN_PAIRS and all(log > 0 for log in logs.turn):
-        return False, f"the budget had no room for {MIN_PAIRS} pairs"
+        return False, f"{_NO_ROOM} {MIN_PAIRS} pairs"
     if not is_faster(logs.turn):
         return False, "fresh pairs did not show it"
     if is_slower(logs.prompt):
@@ -198,6 +201,11 @@ def verdict_of(logs: Logs) -> tuple[bool, str]:
     if is_slower(logs.decode):
         return False, "decoding became slower"
     return True, "fresh pairs show it"
+
+
+def _or_unfinished(outcome: Outcome, why: str) -> Outcome:
+    """What there was no time to show is not shown to be wrong."""
+    return "unfinished" if why.startswith(_NO_ROOM) else outcome
 
 
 def total_ratio(confirmations: list[Confirmation], which: Callable[[Confirmation], Ratio | None]) -> float:
