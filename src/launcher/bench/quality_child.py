@@ -26,6 +26,7 @@ from launcher.engines.llama import LlamaContext, LlamaModel, captured_log
 from launcher.errors import DoesNotFitError, EngineError, LauncherError, UsageError
 from launcher.planner.types import LoadParams
 from launcher.records import from_jsonable, to_jsonable
+from launcher.units import format_bytes
 
 _FLOAT_BYTES = 4
 _SPARE_BYTES = 256 << 20
@@ -129,7 +130,8 @@ class _Comparison:
         free = disk_usage(self._scratch).free
         if free < needed + _SPARE_BYTES:
             raise DoesNotFitError(
-                f"{self._scratch} has no room for the reference's logits",
+                f"{self._scratch} has no room for the reference's logits: {format_bytes(needed + _SPARE_BYTES)} are "
+                f"needed, {format_bytes(free)} free",
                 needs_bytes=needed + _SPARE_BYTES,
                 has_bytes=free,
             )
