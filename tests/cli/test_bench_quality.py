@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from launcher.bench.quality_types import QualityReport
 from launcher.cli.bench_quality import QualityAsk, run_quality
-from launcher.cli.bench_quality_view import PAST, rows_of, setting_text
+from launcher.cli.bench_quality_view import PAST, print_report, rows_of, setting_text
 from launcher.demo import demo_model_path
 from launcher.errors import UsageError
 from launcher.records import from_jsonable
@@ -120,6 +122,10 @@ def test_the_rows_of_a_report() -> None:
     assert rows["another is clearly it"] == ("0.0%", "<= 4%", "")
     assert rows["perplexity"] == ("7.389 to 7.389", "", "")
     assert rows["positions that are no number"] == ("1", "none", PAST)
+    assert rows_of(report, errors=False)[4][1] == "100.0%"
+    console = Console(width=40, record=True, file=io.StringIO(), highlight=False)
+    print_report(report, console=console)
+    assert "…" not in console.export_text(), "nothing is cut"
     nothing = judged(position(None))
     assert {name: found for name, found, *_ in rows_of(nothing)}["same likeliest token"] == "-"
     assert setting_text(HERE) == "m.gguf, cache f16, no flash attention, n_ubatch 512, CPU, 1 thread"

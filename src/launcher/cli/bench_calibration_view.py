@@ -14,19 +14,19 @@ from launcher.text import printable
 
 _COSTS = (
     Column(name="cost"),
-    Column(name="shipped", right=True),
+    Column(name="shipped", right=True, drop=1),
     Column(name="here", right=True),
-    Column(name="runs", right=True),
-    Column(name="what it is", shrink_to=12, drop=1),
+    Column(name="runs", right=True, drop=2),
+    Column(name="what it is", shrink_to=12, drop=3),
 )
 _RUNS = (
-    Column(name="model", shrink_to=12),
+    Column(name="model", shrink_to=8),
     Column(name="test"),
-    Column(name="engine", drop=2),
-    Column(name="settings", shrink_to=10, drop=3),
-    Column(name="date", drop=1),
+    Column(name="engine", drop=3),
+    Column(name="settings", shrink_to=10, drop=4),
+    Column(name="date", drop=2),
     Column(name="tok/s", right=True),
-    Column(name="planned", right=True),
+    Column(name="planned", right=True, drop=1),
     Column(name="off by", right=True),
 )
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 
 PAST = "past it"
+NARROW = 64
+"""Columns of a terminal below which the table has figures alone."""
 _LARGE = 1000.0
 
 
@@ -27,23 +29,27 @@ def print_report(report: QualityReport, *, console: Console | None = None) -> No
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("against the reference")
     table.add_column("found", justify="right", no_wrap=True)
-    table.add_column("bound", justify="right", no_wrap=True)
+    whole = console.width >= NARROW
+    if whole:
+        table.add_column("bound", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    for row in rows_of(report):
-        table.add_row(*row)
+    for name, found, bound, past in rows_of(report, errors=whole):
+        table.add_row(name, found, *((bound,) if whole else ()), past)
     console.print(table)
     verdict = "passes" if report.passes else "does not pass"
     console.print(f"{verdict}, judged as {report.bounds.basis}; {report.n_tokens} positions compared")
 
 
-def rows_of(report: QualityReport) -> list[tuple[str, str, str, str]]:
-    """Name, figure, bound and a mark where it is past."""
+def rows_of(report: QualityReport, *, errors: bool = True) -> list[tuple[str, str, str, str]]:
+    """Name, figure with how sure it is, bound and a mark where it is past."""
     bounds = report.bounds
-    error = "" if report.mean_kld_error is None else f" ± {report.mean_kld_error:.2g}"
-    interval = ""
-    if report.top1_low is not None and report.top1_high is not None:
+    error = shift = interval = ""
+    if errors and report.mean_kld_error is not None:
+        error = f" ± {report.mean_kld_error:.2g}"
+    if errors and report.top1_low is not None and report.top1_high is not None:
         interval = f" ({report.top1_low:.1%} to {report.top1_high:.1%})"
-    shift = "" if report.ln_ppl_ratio_error is None else f" ± {report.ln_ppl_ratio_error:.2g}"
+    if errors and report.ln_ppl_ratio_error is not None:
+        shift = f" ± {report.ln_ppl_ratio_error:.2g}"
     past = dict.fromkeys(report.past, PAST)
     rows = [
         ("KL divergence, mean, nats", _figure(report.mean_kld) + error, f"<= {bounds.mean_kld:g}", "mean_kld"),
