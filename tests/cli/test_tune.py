@@ -14,9 +14,10 @@ import pytest
 from rich.console import Console
 
 from launcher.catalogue.types import FilePart, ModelFile
-from launcher.cli.tune_session import keep
+from launcher.cli.tune_session import Ask, keep, run_tune
 from launcher.cli.tune_view import confirmation_line, end_lines, print_result, print_space, space_json
 from launcher.demo import demo_model_path
+from launcher.errors import UsageError
 from launcher.hardware.tuned import load_tuned
 from launcher.planner.types import Changes
 from launcher.records import from_jsonable
@@ -38,7 +39,7 @@ def record(text: str) -> TuneResult:
 
 
 def test_a_search_on_the_demo_is_kept_and_explained(sandbox: Sandbox) -> None:
-    done = sandbox.run("tune", "--demo", "--budget", "2s", "--json")
+    done = sandbox.run("tune", "--demo", "--budget", "1s", "--json")
     assert done.code == 0, done
     found = record(done.out)
     assert found.model == demo_model_path().name
@@ -95,15 +96,20 @@ def test_a_dry_run_for_a_person(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("asked", "told"),
     [
-        (("--for", "speed"), "--for takes chat, serve, long-context, not 'speed'"),
-        (("--explain", "--forget"), "--explain and --forget are two things"),
-        (("--explain",), "was not tuned for chat on this machine"),
+        ({"purpose": "speed"}, "--for takes chat, serve, long-context, not 'speed'"),
+        ({"explain": True, "forget": True}, "--explain and --forget are two things"),
     ],
 )
-def test_what_cannot_be_is_refused(sandbox: Sandbox, words: tuple[str, ...], told: str) -> None:
-    assert told in sandbox.refused("tune", "--demo", *words).error
+def test_what_cannot_be_is_refused(asked: dict[str, Any], told: str) -> None:
+    given: dict[str, Any] = {"purpose": "chat", "explain": False, "forget": False, **asked}
+    with pytest.raises(UsageError, match=told):
+        run_tune({}, Ask(**given, budget="5m", dry_run=False, as_json=False, demo=True, refresh=False))
+
+
+def test_what_was_never_tuned_cannot_be_explained(sandbox: Sandbox) -> None:
+    assert "was not tuned for chat on this machine" in sandbox.refused("tune", "--demo", "--explain").error
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems may fill the hole")

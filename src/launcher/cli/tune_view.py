@@ -58,9 +58,10 @@ def trial_table(trials: Sequence[Trial], *, width: int) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("setting")
     whole = width >= NARROW
+    padding = (0, 1) if whole else (0, 1, 0, 0)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=padding)
+    table.add_column("setting")
     for name in ("prompts", "decoding", "a turn", "pairs") if whole else ("a turn",):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("outcome", no_wrap=True)
