@@ -18,6 +18,8 @@ from launcher.store.pace import Estimate
 from launcher.store.types import LocalModel
 from launcher.units import format_bytes, format_duration, format_rate, parse_limit
 
+_NARROW = 64
+"""Columns below which a bar would leave no room for what it is about."""
 LICENCE = "Apache-2.0, https://huggingface.co/openai/gpt-oss-20b"
 
 
@@ -65,11 +67,11 @@ def _fetched(file: ModelFile, settings: Settings) -> LocalModel:
 
 
 def _ask(file: ModelFile, settings: Settings) -> None:
-    size = format_bytes(file.size_bytes)
+    size = "" if file.size_bytes is None else f": {format_bytes(file.size_bytes)}"
     licence = f"Its licence is told on https://huggingface.co/{file.repo}."
     if file.model in RELEASES:
         licence = f"The model is OpenAI's, licensed {LICENCE}."
-    say(f"Downloading {file.name}: {size}. {licence}")
+    say(f"Downloading {file.name}{size}. {licence}")
     if settings.yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return
     import typer
@@ -86,20 +88,23 @@ class DownloadBar:
     """A store ProgressSink: one bar with rate and time left on a terminal, a line now and then elsewhere."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+        from rich.progress import BarColumn, Progress, TextColumn
+        from rich.table import Column
 
         console = talk_console()
         self._estimate = Estimate(clock)
+        self._narrow = console.width < _NARROW
+        # One line, whatever the terminal: the text gives way first.
+        text = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1))
+        numbers = TextColumn("{task.fields[size]}  {task.fields[pace]}", table_column=Column(no_wrap=True))
         self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(binary_units=True),
-            TextColumn("{task.fields[pace]}"),
+            *((text, numbers) if self._narrow else (text, BarColumn(bar_width=min(40, console.width // 6)), numbers)),
             console=console,
             disable=not console.is_terminal,
+            expand=True,
         )
         self._plain = not console.is_terminal
-        self._task = self._progress.add_task("", total=None, start=False, pace="")
+        self._task = self._progress.add_task("", total=None, start=False, pace="", size="")
         self._told = 0
         self._done = 0
         self._total = 0
@@ -121,7 +126,9 @@ class DownloadBar:
         self._estimate.update(already_bytes, total_bytes)
         self._progress.start()
         self._progress.start_task(self._task)
-        self._progress.update(self._task, total=total_bytes, completed=already_bytes, description=label)
+        self._progress.update(
+            self._task, total=total_bytes, completed=already_bytes, description=label, size=self._size()
+        )
         if already_bytes and already_bytes < total_bytes:
             say(f"resuming at {format_bytes(already_bytes)} of {format_bytes(total_bytes)}")
 
@@ -130,7 +137,8 @@ class DownloadBar:
         self._done += n_bytes
         self._estimate.update(self._done, self._total)
         pace = pace_text(self._estimate)
-        self._progress.update(self._task, completed=self._done, pace=pace)
+        shown = pace.rpartition(", ")[2] if self._narrow else pace
+        self._progress.update(self._task, completed=self._done, pace=shown, size=self._size())
         if self._plain and self._total and self._done * 10 // self._total > self._told:
             self._told = self._done * 10 // self._total
             say(f"  {format_bytes(self._done)} of {format_bytes(self._total)}{pace and f', {pace}'}")
@@ -140,6 +148,12 @@ class DownloadBar:
         self._progress.update(self._task, description=text)
         if self._plain:
             say(text)
+
+    def _size(self) -> str:
+        """`98 MiB of 287 MiB`, on a narrow terminal `34%`."""
+        if self._narrow:
+            return f"{self._done / max(self._total, 1):.0%}"
+        return f"{format_bytes(self._done)} of {format_bytes(self._total)}"
 
     def finish(self) -> None:
         """End the bar."""

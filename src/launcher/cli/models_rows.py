@@ -17,7 +17,7 @@ from launcher.configs import configs_dir
 from launcher.errors import DamagedFileError, UsageError
 from launcher.paths import folders
 from launcher.settings import Settings
-from launcher.store.cache import RepoCache
+from launcher.store.cache import IMPORT_SUFFIX, RepoCache
 from launcher.store.config import hub_endpoint
 from launcher.store.growing import bytes_so_far
 from launcher.store.removal import DAMAGED_SUFFIX
@@ -133,15 +133,17 @@ def _unfinished(seen: SeenFile, files: Sequence[ModelFile]) -> ModelRow:
     etag = seen.path.name.partition(".")[0]
     file, part = next(((file, part) for file in files for part in file.parts if part.sha256 == etag), (None, None))
     damaged = seen.path.name.endswith(DAMAGED_SUFFIX)
+    carried = seen.path.name.endswith(IMPORT_SUFFIX)
+    what = "an unfinished import" if carried else "an unfinished download"
     return ModelRow(
         name=file.name if file is not None else str(seen.path),
         model=file.model if file is not None else None,
         quant=file.quant if file is not None else None,
-        size_bytes=seen.size_bytes if damaged else _so_far(seen, part, etag),
+        size_bytes=seen.size_bytes if damaged or carried else _so_far(seen, part, etag),
         total_bytes=part.size_bytes if part is not None else None,
         app=seen.app,
         state="damaged" if damaged else "incomplete",
-        why=_DAMAGED if damaged else f"an unfinished download{f' of {seen.repo}' if seen.repo else ''}",
+        why=_DAMAGED if damaged else f"{what}{f' of {seen.repo}' if seen.repo else ''}",
         paths=(seen.path,),
         also=(),
         repo=seen.repo,

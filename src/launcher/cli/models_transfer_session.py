@@ -13,6 +13,7 @@ from launcher.catalogue.load import load_catalogue
 from launcher.catalogue.types import ModelFile
 from launcher.cli.context import load_settings
 from launcher.cli.download import DownloadBar
+from launcher.cli.models_in_use import note_verified
 from launcher.cli.output import print_json, say
 from launcher.errors import DamagedFileError, LauncherError, UsageError
 from launcher.paths import folders
@@ -67,6 +68,7 @@ def run_import(path: Path, *, as_json: bool) -> None:
     for carried in found:
         with DownloadBar() as bar:
             local = import_model(carried, cache_dir=hub_cache_dir(), known=known, progress=bar)
+        note_verified(local.verified)
         name = carried.manifest.model_file().name
         _keep_entry(carried.manifest)
         done.append({"model": name, "paths": local.paths, "notes": local.notes})

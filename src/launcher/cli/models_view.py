@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -50,8 +51,7 @@ def print_models(rows: Sequence[ModelRow], now: datetime) -> None:
     width = terminal_width(sys.stdout)
     if width is not None and width < _NARROW:
         for line in cells:
-            *facts, name = [cell.text for cell in line]
-            sys.stdout.write(f"{name}\n  {', '.join(fact for fact in facts if fact != '-')}\n")
+            sys.stdout.write(f"{line[-1].text}\n{_facts(line[:-1], width)}\n")
     else:
         _write(sys.stdout, table(_COLUMNS, cells, width, colours=is_styled(sys.stdout)))
     told = [row for row in rows if row.why is not None and row.state != "other"]
@@ -59,6 +59,14 @@ def print_models(rows: Sequence[ModelRow], now: datetime) -> None:
         sys.stdout.write("\n")
     for row in told:
         sys.stdout.write(f"{short(row.name)}: {row.why}\n")
+
+
+def _facts(cells: Sequence[Cell], width: int) -> str:
+    """All but the name, where there is no room for columns and their heads."""
+    said = {"verified": "verified ", "used": "used "}
+    facts = [said.get(column.name, "") + cell.text for column, cell in zip(_COLUMNS, cells, strict=False)]
+    text = ", ".join(fact for fact in facts if not fact.endswith("-"))
+    return textwrap.fill(text, width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _cells(*texts: str, style: str = "") -> list[Cell]:
@@ -102,7 +110,7 @@ def print_usage(rows: Sequence[tuple[ModelRow, int]], by_app: Mapping[str, int])
         _cells(format_bytes(n_bytes), row.app, row.model or "-", row.quant or "-", _name(row.name, sys.stdout))
         for row, n_bytes in rows
     ]
-    cells += [_cells(format_bytes(n_bytes), app, "all", "", "") for app, n_bytes in by_app.items()]
+    cells += [_cells(format_bytes(n_bytes), app, "", "", "all") for app, n_bytes in by_app.items()]
     cells.append(_cells(format_bytes(sum(by_app.values())), "together", "", "", ""))
     _write(sys.stdout, table(columns, cells, terminal_width(sys.stdout), colours=is_styled(sys.stdout)))
 

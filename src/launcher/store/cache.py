@@ -5,8 +5,9 @@
     <cache>/models--owner--name/refs/main                   commit that `main` was last seen at
     <cache>/.locks/models--owner--name/<etag>.lock          held while the blob is being written
 
-Of our own there is `blobs/<etag>.gpt-oss.part`, an unfinished transfer. huggingface_hub writes
-`<etag>.<random>.incomplete` and deletes it when it stops, so the two never touch each other's.
+Of our own there is `blobs/<etag>.gpt-oss.part`, an unfinished transfer, and `<etag>.import.gpt-oss.part`, an unfinished
+import. huggingface_hub writes `<etag>.<random>.incomplete` and deletes it when it stops, so the two never touch each
+other's.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from launcher.text import is_safe_path
 
 _REF_BYTES = 1000
 PART_SUFFIX = ".gpt-oss.part"
+IMPORT_SUFFIX = f".import{PART_SUFFIX}"
+"""Of what is being copied from a carried folder: it grows in order, and has no journal."""
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*\Z", re.ASCII)

@@ -132,8 +132,9 @@ def parse_manifest(data: bytes, path: str) -> Manifest:
             raise RecordError(f"schema {raw['schema']} is of a later launcher: this one reads {SCHEMA}")
         manifest = from_jsonable(Manifest, raw)
         _check(manifest)
-    except (ValueError, RecursionError) as error:
-        # RecordError, JSONDecodeError and UnicodeDecodeError are ValueErrors; nested a thousand deep is no record.
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DamagedFileError("this manifest cannot be used: it is no JSON", path=path, hint=_AGAIN) from error
+    except ValueError as error:  # a RecordError, or a number that Python does not read
         raise DamagedFileError(f"this manifest cannot be used: {error}", path=path, hint=_AGAIN) from error
     except UsageError as error:
         raise DamagedFileError(f"this manifest cannot be used: {error.message}", path=path, hint=_AGAIN) from error

@@ -137,7 +137,7 @@ def copy_segments(
         stream.seek(0)
         have = 0
         if os.fstat(stream.fileno()).st_size:
-            progress.phase(f"checking what is already here of {part.name.partition('.gguf')[0]}")
+            progress.phase("checking what is already here")
         while chunk := stream.read(CHUNK_BYTES):
             have += _take_in(chunk, progress, digest, *also)
         progress.phase(label)

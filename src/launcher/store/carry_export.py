@@ -89,7 +89,8 @@ def export_model(
     retry = f"gpt-oss models export {shlex.quote(str(into))} --model {file.name}"
     commit = commit_of(file, cache_dir)
     sources = sources_of(file)
-    with _disk_errors(folder, retry):
+    again = retry + _as_typed(options)
+    with _disk_errors(folder, sources, options, retry=retry, again=again):
         folder.mkdir(parents=True, exist_ok=True)
         target = Target(
             folder=folder,
@@ -97,7 +98,7 @@ def export_model(
             link=options.link,
             opened=options.opened,
             progress=progress,
-            retry=retry,
+            retry=again,
         )
         _check_other(target, file, commit)
         if not options.link:  # what can't be shared after all is met by the disk itself
@@ -203,18 +204,28 @@ def _write(target: Target, file: ModelFile, commit: str, sources: tuple[Source, 
     return manifest
 
 
+def _as_typed(options: ExportOptions) -> str:
+    pieces = "" if options.piece_bytes is None else f" --piece-size {options.piece_bytes}"
+    return f"{pieces}{' --link' if options.link else ''}"
+
+
 @contextmanager
-def _disk_errors(folder: Path, retry: str) -> Iterator[None]:
+def _disk_errors(
+    folder: Path, sources: tuple[Source, ...], options: ExportOptions, *, retry: str, again: str
+) -> Iterator[None]:
     """Say what an error of the target's disk means. What was written stays, and is gone on with."""
     try:
         yield
     except OSError as error:
         where = error.filename or folder
         if is_full(error):
-            message = f"{folder} is full; what was written is kept, and the same command goes on from there"
-        elif error.errno == errno.EFBIG:
+            raise DoesNotFitError(
+                f"{folder} is full; what was written is kept, and the same command goes on from there",
+                needs_bytes=sum(source.size_bytes for source in sources),
+                has_bytes=options.free_bytes(folder),
+                hint=again,
+            ) from error
+        if error.errno == errno.EFBIG:
             message = f"{folder} can't hold a file this large (FAT32 ends at 4 GiB): write it in pieces"
             raise LauncherError(message, hint=_in_pieces(retry)) from error
-        else:
-            message = f"can't write {where}: {error.strerror or error}"
-        raise LauncherError(message, hint=retry) from error
+        raise LauncherError(f"can't write {where}: {error.strerror or error}", hint=again) from error

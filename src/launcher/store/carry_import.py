@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from launcher.catalogue.types import ModelFile
 from launcher.errors import DamagedFileError
-from launcher.store.cache import PART_SUFFIX, RepoCache, is_sha256, link_pointer, write_ref
+from launcher.store.cache import IMPORT_SUFFIX, RepoCache, is_sha256, link_pointer, write_ref
 from launcher.store.carry import MANIFEST, CarriedPart
 from launcher.store.carry_copy import Segment, check_regular, copy_segments, hash_segments, open_part
 from launcher.store.carry_find import Carried
@@ -69,15 +69,16 @@ def import_model(
             for piece in part.pieces:
                 check_regular(carried.folder / piece.file, piece.size_bytes, hint=run.retry)
         _check_room(run, missing)
+        verified: list[Path] = []
         run.progress.start(manifest.size_bytes, 0, f"{manifest.repo}:{manifest.quant}")
         try:
-            paths = tuple(_take(run, part) for part in manifest.parts)
+            paths = tuple(_take(run, part, verified) for part in manifest.parts)
         finally:
             run.progress.finish()
         if cache.read_ref("main") is None:
             write_ref(cache.ref("main"), manifest.commit)
     notes = () if confirmed else ("its hashes are those of the manifest: this launcher's catalogue has no such build",)
-    return LocalModel(paths=paths, notes=notes)
+    return LocalModel(paths=paths, notes=notes, verified=tuple(verified))
 
 
 def _check_known(run: _Import, known: Iterable[ModelFile]) -> bool:
@@ -125,7 +126,7 @@ def _is_here(run: _Import, part: CarriedPart) -> bool:
 
 def _unfinished(run: _Import, part: CarriedPart) -> Path:
     """Beside the one of a download, which may have come from several places at once, and is not a beginning."""
-    return run.cache.blob(f"{part.sha256}.import{PART_SUFFIX}")
+    return run.cache.blob(part.sha256 + IMPORT_SUFFIX)
 
 
 def _check_room(run: _Import, missing: list[CarriedPart]) -> None:
@@ -143,8 +144,8 @@ def _name(run: _Import) -> str:
     return f"{run.cache.repo}:{run.carried.manifest.quant}"
 
 
-def _take(run: _Import, part: CarriedPart) -> Path:
-    """One part, under huggingface_hub's own lock of it."""
+def _take(run: _Import, part: CarriedPart, verified: list[Path]) -> Path:
+    """One part, under huggingface_hub's own lock of it; noted as verified where it was read to its end."""
     pointer = run.cache.pointer(run.carried.manifest.commit, part.path)
     blob = run.cache.blob(part.sha256)
     with locked(run.cache.lock(part.sha256), lambda: run.progress.phase(f"another process has {part.path}: waiting")):
@@ -153,6 +154,7 @@ def _take(run: _Import, part: CarriedPart) -> Path:
         else:
             _copy(run, part)
             _unfinished(run, part).replace(blob)
+            verified.append(pointer)
         if blob.exists():
             link_pointer(blob, pointer)
     return pointer

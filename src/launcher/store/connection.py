@@ -239,9 +239,10 @@ class Connection:
         except httpx.ConnectError as error:
             raise TransientError(unreachable(str(error), asked), connected=False) from error
         except httpx.TransportError as error:
-            reason = one_line(str(error)) or type(error).__name__
-            host = urlsplit(url).hostname
-            message = f"the connection to {host} broke off: {reason}"
+            # Of an answer that ended early the library tells no more than how many bytes came.
+            ended = str(error).startswith(("peer closed", "Server disconnected"))
+            reason = "" if ended else f": {one_line(str(error)) or type(error).__name__}"
+            message = f"the connection to {urlsplit(url).hostname} broke off{reason}"
             raise TransientError(NetworkError(message, url=bare(url), hint=asked.retry)) from error
         except (httpx.RequestError, httpx.InvalidURL) as error:
             raise unreachable(str(error), asked) from error

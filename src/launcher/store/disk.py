@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,14 +41,14 @@ def no_room(
         f"{name} needs {format_bytes(missing_bytes)} more on disk; {cache_dir} has {format_bytes(free)} free",
         needs_bytes=missing_bytes,
         has_bytes=free,
-        hint=f"HF_HOME=/folder/on/a/larger/disk {retry}",
+        hint=_elsewhere("/folder/on/a/larger/disk", retry),
         details=(*share, *held),
     )
 
 
 def disk_error(error: OSError, cache_dir: Path, *, retry: str) -> LauncherError:
     """What an error of the disk other than a full one means."""
-    hint = f"HF_HOME=/another/folder {retry}"
+    hint = _elsewhere("/another/folder", retry)
     where = error.filename or cache_dir
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         return LauncherError(f"no permission to write {where}: {error.strerror}", hint=hint)
@@ -56,6 +57,12 @@ def disk_error(error: OSError, cache_dir: Path, *, retry: str) -> LauncherError:
             f"the disk of {cache_dir} can't hold a file this large: {error.strerror} (FAT32 ends at 4 GiB)", hint=hint
         )
     return LauncherError(f"can't write the model in {cache_dir}: {error}", hint=hint)
+
+
+def _elsewhere(folder: str, retry: str) -> str:
+    """A command with another folder, by the variable that decides where models go."""
+    deciding = (name for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE") if name in os.environ)
+    return f"{next(deciding, 'HF_HOME')}={folder} {retry}"
 
 
 def is_full(error: OSError) -> bool:

@@ -116,7 +116,7 @@ class Fetching:
                 raise DamagedFileError(
                     f"{item.path} arrived damaged and was deleted: fetched twice, its sha256 is {got[:12]}…, "
                     f"the hub's {str(want)[:12]}…",
-                    path=str(run.cache.part(name)),
+                    path=str(run.cache.pointer(item.remote.commit, item.path)),
                     hint=run.retry,
                 )
         self._meter.tell(item.path, item.remote.size_bytes)

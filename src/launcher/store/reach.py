@@ -99,7 +99,7 @@ class Reach:
             try:
                 self._connect(address, self._timeout_s)
             except (OSError, ValueError, OverflowError) as error:
-                answer.put(str(error) or type(error).__name__)
+                answer.put(getattr(error, "strerror", None) or str(error) or type(error).__name__)
             else:
                 answer.put(None)
 

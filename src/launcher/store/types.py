@@ -49,7 +49,7 @@ class LocalModel:
     notes: tuple[str, ...] = ()
     """What a person should know about these files, such as a hash that the hub did not confirm."""
     verified: tuple[Path, ...] = field(default=(), compare=False)
-    """Parts that were fetched just now, and whose sha256 was the hub's."""
+    """Parts that came just now, and whose sha256 was the hub's, or that of the folder they were carried in."""
 
     @property
     def first(self) -> Path:
