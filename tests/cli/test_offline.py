@@ -25,9 +25,9 @@ def getaddrinfo(host, *rest, **more):
     return _look_up(host, *rest, **more)
 socket.getaddrinfo = getaddrinfo
 from launcher.store.reach import Reach
-Reach.__init__.__kwdefaults__["timeout_s"] = 2.0
+Reach.__init__.__kwdefaults__["timeout_s"] = 1.0
 """
-"""A resolver that never answers, and a deadline of 2 s instead of 8, as sitecustomize of a child."""
+"""A resolver that never answers, and a deadline of 1 s instead of 8, as sitecustomize of a child."""
 
 
 @pytest.fixture(scope="module")
@@ -92,10 +92,10 @@ def test_an_imported_model_is_found_and_answers_without_a_network(island: Sandbo
 def test_a_resolver_that_never_answers_is_waited_for_once(island: Sandbox) -> None:
     done = island.run("plan", "--json", env=silent(island))
     assert json.loads(done.out)["model"]["repo"] == REPO
-    why = "no connection to hub.test (HF_ENDPOINT=https://hub.test): no answer within 2 s"
+    why = "no connection to hub.test (HF_ENDPOINT=https://hub.test): no answer within 1 s"
     lines = [line for line in done.err.splitlines() if "hub.test" in line]
     assert lines == [
-        "waiting for hub.test, 2 s at most; --offline asks nothing of the network",
+        "waiting for hub.test, 1 s at most; --offline asks nothing of the network",
         f"{why}; going on with what is known and here",
     ]
 

@@ -102,6 +102,7 @@ def test_what_is_exported_here_is_imported_there(
     local = imported(stick, there, known=[file], progress=progress)
     assert [path.read_bytes() for path in local.paths] == list(files.values())
     assert local.notes == ()
+    assert local.verified == local.paths
     assert progress.done_bytes == sum(map(len, files.values()))
     # As a download would have left it: found by the catalogue's entry, and nothing is fetched.
     elsewhere = replace(file, local_path=None)
