@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,9 @@ def save_text(path: Path, text: str | bytes) -> None:
     try:
         write_atomic(path, text, mode=0o644)
     except OSError as error:
-        raise LauncherError(f"cannot write {path}: {error.strerror or error}", hint=f"ls -ld {path.parent}") from error
+        raise LauncherError(
+            f"cannot write {path}: {error.strerror or error}", hint=f"ls -ld {shlex.quote(str(path.parent))}"
+        ) from error
 
 
 def talk_console() -> Console:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -109,7 +110,9 @@ def _write(change: _Change, now: Callable[[], datetime]) -> Written:
         write_atomic(change.path, change.after, mode=change.mode)
     except OSError as error:
         why = error.strerror or str(error)
-        raise LauncherError(f"cannot write {change.path}: {why}", hint=f"ls -ld {change.path.parent}") from error
+        raise LauncherError(
+            f"cannot write {change.path}: {why}", hint=f"ls -ld {shlex.quote(str(change.path.parent))}"
+        ) from error
     return Written(path=change.path, changed=True, backup=backup)
 
 

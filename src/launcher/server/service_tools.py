@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -56,4 +57,6 @@ def write_service(path: Path, content: str | bytes) -> None:
     try:
         write_atomic(path, content, mode=_MODE)
     except OSError as error:
-        raise LauncherError(f"cannot write {path}: {error.strerror or error}", hint=f"ls -ld {path.parent}") from error
+        raise LauncherError(
+            f"cannot write {path}: {error.strerror or error}", hint=f"ls -ld {shlex.quote(str(path.parent))}"
+        ) from error
