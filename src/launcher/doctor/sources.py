@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from launcher.hardware.detect import Machine
+from launcher.hardware.detect import Machine, run_tool
 from launcher.hardware.engine_devices import EngineReport, find_package, read_engine
 from launcher.paths import Folders, folders
-from launcher.store.types import without_hub_login
 
 ENGINE_DEADLINE_S = 8.0
 """A CUDA context takes 1 to 3 s; the whole command has ten, and says so where this is not enough."""
@@ -23,17 +21,7 @@ TOOL_DEADLINE_S = 6.0
 
 
 def _run(command: Sequence[str]) -> str | None:
-    try:
-        done = subprocess.run(  # noqa: PLW1510  # its exit status says nothing that its output does not
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=TOOL_DEADLINE_S,
-            env=without_hub_login(os.environ),
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.decode(errors="replace")
+    return run_tool(command, timeout_s=TOOL_DEADLINE_S)
 
 
 def _engine() -> EngineReport:

@@ -28,14 +28,14 @@ TOOL_DEADLINE_S = 10.0
 _WIDE_ISA = ("AVX2", "AVX512", "AVX512_VNNI", "AVX512_BF16", "AMX_INT8", "DOTPROD", "MATMUL_INT8", "SVE")
 
 
-def run_tool(command: Sequence[str]) -> str | None:
+def run_tool(command: Sequence[str], *, timeout_s: float = TOOL_DEADLINE_S) -> str | None:
     """A tool's stdout, whatever it exits with; None where it is not there or does not answer."""
     try:
         done = subprocess.run(  # noqa: PLW1510
             command,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=TOOL_DEADLINE_S,
+            timeout=timeout_s,
             env=without_hub_login(os.environ),
         )
     except (OSError, subprocess.TimeoutExpired):
