@@ -16,7 +16,7 @@ from launcher.catalogue.ggml_types import tensor_bytes
 from launcher.catalogue.gguf import TensorInfo
 from launcher.catalogue.types import FilePart, ModelFile, ModelSpec
 from launcher.records import RecordError, from_jsonable, to_jsonable
-from launcher.store.small import read_small
+from launcher.store.small import read_small, write_json
 
 SCHEMA = 1
 
@@ -146,12 +146,5 @@ def _read(path: Path) -> Any:
 
 
 def _write(path: Path, data: Any) -> None:
-    # A name of this process's own, so that two launchers at once cannot mix; rename is atomic.
-    partial = path.with_suffix(f".{os.getpid()}.part")
     with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_text(json.dumps(data, separators=(",", ":")), encoding="utf-8")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_json(path, data)

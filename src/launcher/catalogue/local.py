@@ -19,8 +19,7 @@ from launcher.catalogue.recipes import model_tensors
 from launcher.catalogue.shipped import Shipped, recipe_of_label
 from launcher.errors import DamagedFileError
 from launcher.records import from_jsonable, to_jsonable
-from launcher.store.hashes import write_json
-from launcher.store.small import read_small
+from launcher.store.small import read_small, write_json
 from launcher.store.walk import SeenFile
 
 State = Literal["complete", "incomplete", "damaged", "unusable", "other"]

@@ -9,10 +9,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from launcher.records import from_jsonable, to_jsonable
-from launcher.store.small import read_small
+from launcher.store.small import read_small, write_json
 
 CHUNK_BYTES = 4 * 1024**2
 
@@ -92,22 +91,6 @@ def hash_file(
         hashed_at=hashed_at,
         expected=expected,
     )
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write a small file whole or not at all.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
-    # A name of this process's own, so that two launchers at once cannot mix; rename is atomic.
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        partial.write_text(json.dumps(data, separators=(",", ":")), encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _record_path(cache_dir: Path, path: Path) -> Path:

@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from launcher.store.hashes import write_json
 from launcher.store.refusals import Asked, unreachable
-from launcher.store.small import read_small
+from launcher.store.small import read_small, write_json
 
 if TYPE_CHECKING:
     import httpx

@@ -1,11 +1,13 @@
-"""Read a small file that anybody may have put there: never a pipe, a device, or more than is reasonable."""
+"""Small files: read what anybody may have put there, never a pipe or a device; written whole or not at all."""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 SMALL_BYTES = 64 * 1024**2
 """Five times the largest file that the launcher keeps."""
@@ -26,3 +28,19 @@ def read_small(path: Path | str, *, limit_bytes: int = SMALL_BYTES) -> bytes:
         if found.st_size > limit_bytes:
             raise OSError(errno.EFBIG, "larger than such a file can be", str(path))
         return stream.read(limit_bytes + 1)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write a small file whole or not at all.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    # A name of this process's own, so that two launchers at once cannot mix; rename is atomic.
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        partial.write_text(json.dumps(data, separators=(",", ":")), encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

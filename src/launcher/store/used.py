@@ -8,8 +8,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from launcher.store.hashes import write_json
-from launcher.store.small import read_small
+from launcher.store.small import read_small, write_json
 
 
 def note_use(state_dir: Path, path: Path, *, at: str) -> None:
