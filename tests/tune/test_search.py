@@ -125,13 +125,18 @@ def test_a_setting_that_crashes_later_is_dropped_as_well(axes: tuple[str, ...], 
     assert outcomes(search)["flash_attn off"] == outcome
 
 
-def test_cache_types_are_measured_and_never_taken() -> None:
-    def lighter(params: LoadParams) -> tuple[float, float]:
-        return (35.0, 12.0) if params.type_k == "f16" else (50.0, 18.0)
-
-    search = World(landscape=lighter, noise=0.005).search(budget_s=900)
+@pytest.mark.parametrize(
+    ("quantised", "said"), [((50.0, 18.0), "half the cache, slightly"), ((28.0, 11.0), "half the cache, slower here")]
+)
+def test_cache_types_are_measured_and_never_taken(quantised: tuple[float, float], said: str) -> None:
+    search = World(landscape=lambda params: (35.0, 12.0) if params.type_k == "f16" else quantised, noise=0.005).search(
+        budget_s=900
+    )
     assert search.adopted == Changes()
     assert outcomes(search)["type_k q8_0, type_v q8_0"] == "offered"
+    assert search.board is not None
+    (offered,) = [trial for trial in search.board.trials if trial.outcome == "offered"]
+    assert offered.why.startswith(said)
 
 
 def test_a_plan_that_cannot_be_run_is_an_error() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from launcher.bench.probe import Timing
+from launcher.bench.stats import median
 from launcher.planner.types import LoadParams
 from launcher.tune.board import Board, Entrant, Won
 from launcher.tune.changes import spelt, with_changes
@@ -105,7 +106,9 @@ def offer(board: Board, axis: Axis) -> None:
         except CrashError as crash:
             board.record(axis, entrant, "crashed", crash.error.message)
         else:
-            board.record(axis, entrant, "offered", "half the cache, slightly other answers: for you to choose")
+            pace = ", slower here" if entrant.logs.turn and median(entrant.logs.turn) < 0 else ""
+            why = f"half the cache{pace}, slightly other answers: for you to choose"
+            board.record(axis, entrant, "offered", why)
 
 
 def _crown(board: Board, axis: Axis, left: list[Entrant]) -> None:
