@@ -60,8 +60,8 @@ def _list_at(asked: Asked, token: str | None, timeout_s: float, reach: Reach) ->
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
-    # Else it first asks its default endpoint which coding agent may have started this program, without a deadline on
-    # the look-up of the name, even where a mirror is listed, and tells the hub. Nothing is told here of who asks.
+    # Else it first asks its default endpoint how to tell which program started this one, without a deadline on the
+    # look-up of the name, even where a mirror is listed, and tells the hub. Nothing is told here of who asks.
     constants.HF_HUB_DISABLE_TELEMETRY = True
     # token False, not None: None would make huggingface_hub look for a token by itself.
     api = HfApi(endpoint=asked.endpoint, token=token or False, library_name="gpt-oss-launcher")
