@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -15,7 +15,7 @@ from launcher.store.cache import IMPORT_SUFFIX, RepoCache, is_sha256, link_point
 from launcher.store.carry import MANIFEST, CarriedPart
 from launcher.store.carry_copy import Segment, check_regular, copy_segments, hash_segments, open_part
 from launcher.store.carry_find import Carried
-from launcher.store.disk import disk_error, free_bytes, is_full, locked, no_room
+from launcher.store.disk import disk_errors, free_bytes, locked, no_room
 from launcher.store.types import LocalModel, NullProgress, ProgressSink
 
 
@@ -61,7 +61,13 @@ def import_model(
     cache = RepoCache(cache_dir=cache_dir, repo=manifest.repo)
     run = _Import(carried=carried, cache=cache, options=options or ImportOptions(), progress=progress or NullProgress())
     confirmed = _check_known(run, known)
-    with _disk_errors(run):
+    with disk_errors(
+        _name(run),
+        run.cache.cache_dir,
+        missing_bytes=lambda: run.carried.manifest.size_bytes,
+        free_bytes=run.options.free_bytes,
+        retry=run.retry,
+    ):
         for part in manifest.parts:
             _check_pointer(run, part)
         missing = [part for part in manifest.parts if not _is_here(run, part)]
@@ -191,17 +197,3 @@ def _copy(run: _Import, part: CarriedPart) -> None:
         path=str(run.carried.folder / MANIFEST),
         hint="gpt-oss models export --help",
     )
-
-
-@contextmanager
-def _disk_errors(run: _Import) -> Iterator[None]:
-    """Turn the disk's own errors into ones that say what to do. What has been copied stays."""
-    try:
-        yield
-    except OSError as error:
-        folder = run.cache.cache_dir
-        if not is_full(error):
-            raise disk_error(error, folder, retry=run.retry) from error
-        free = run.options.free_bytes(folder)
-        size_bytes = run.carried.manifest.size_bytes
-        raise no_room(_name(run), folder, missing_bytes=size_bytes, free=free, retry=run.retry) from error

@@ -59,6 +59,29 @@ def disk_error(error: OSError, cache_dir: Path, *, retry: str) -> LauncherError:
     return LauncherError(f"can't write the model in {cache_dir}: {error}", hint=hint)
 
 
+@contextmanager
+def disk_errors(
+    name: str,
+    cache_dir: Path,
+    *,
+    missing_bytes: Callable[[], int],
+    free_bytes: Callable[[Path], int],
+    retry: str,
+) -> Iterator[None]:
+    """Turn the disk's own errors into ones that say what to do. What has been written stays.
+
+    `missing_bytes` is asked once the disk is full: what of `name` was not there yet.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not is_full(error):
+            raise disk_error(error, cache_dir, retry=retry) from error
+        quota = error.errno == errno.EDQUOT
+        missing, free = missing_bytes(), free_bytes(cache_dir)
+        raise no_room(name, cache_dir, missing_bytes=missing, free=free, retry=retry, quota=quota) from error
+
+
 def _elsewhere(folder: str, retry: str) -> str:
     """A command with another folder, by the variable that decides where models go."""
     deciding = (name for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE") if name in os.environ)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 from launcher.catalogue.types import FilePart, ModelFile
@@ -13,7 +11,7 @@ from launcher.errors import LauncherError, UsageError
 from launcher.store.cache import RepoCache, is_commit, link_pointer, write_ref
 from launcher.store.config import HubConfig, hub_config
 from launcher.store.connection import Connection, RemoteFile
-from launcher.store.disk import disk_error, is_full, no_room
+from launcher.store.disk import disk_errors, no_room
 from launcher.store.fetching import Fetching
 from launcher.store.growing import bytes_so_far, reserved_bytes
 from launcher.store.local import check_parts, find_cached_parts, hub_cache_dir
@@ -118,7 +116,13 @@ def _fetch(run: Run) -> LocalModel:
         # Only without a pinned revision: the repository changed between two questions.
         raise changed(remotes[-1])
     total = sum(remote.size_bytes for remote in remotes)
-    with _disk_errors(run, remotes):
+    with disk_errors(
+        run.file.name,
+        run.cache.cache_dir,
+        missing_bytes=lambda: sum(_room(run, remote) for remote in remotes),
+        free_bytes=run.outside.free_bytes,
+        retry=run.retry,
+    ):
         counted = {str(remote.asked.path): _bytes_here(run, remote) for remote in remotes}
         _check_room(run, sum(_room(run, remote) for remote in remotes))
         run.progress.start(total, sum(counted.values()), run.file.name)
@@ -180,18 +184,3 @@ def _check_room(run: Run, missing_bytes: int) -> None:
     free = run.outside.free_bytes(run.cache.cache_dir)
     if missing_bytes > free:
         raise no_room(run.file.name, run.cache.cache_dir, missing_bytes=missing_bytes, free=free, retry=run.retry)
-
-
-@contextmanager
-def _disk_errors(run: Run, remotes: list[RemoteFile]) -> Iterator[None]:
-    """Turn the disk's own errors into ones that say what to do. What has been fetched stays."""
-    try:
-        yield
-    except OSError as error:
-        folder = run.cache.cache_dir
-        if not is_full(error):
-            raise disk_error(error, folder, retry=run.retry) from error
-        missing = sum(_room(run, remote) for remote in remotes)
-        free = run.outside.free_bytes(folder)
-        quota = error.errno == errno.EDQUOT
-        raise no_room(run.file.name, folder, missing_bytes=missing, free=free, retry=run.retry, quota=quota) from error
