@@ -77,6 +77,7 @@ MAY_USE: dict[str, frozenset[str]] = {
     "paths": frozenset(),
     "settings": frozenset(),
     "settings_file": frozenset({"paths", "settings"}),
+    "builds": frozenset({"builds", "engines", "hardware", "paths", "store"}),
     "hardware": frozenset({"hardware", "paths"}),
     "planner": frozenset({"planner"}),
     "store": frozenset({"store"}),
@@ -89,8 +90,8 @@ MAY_USE: dict[str, frozenset[str]] = {
     "clients": frozenset({"clients", "paths"}),
     "bench": frozenset({"bench", "engines", "hardware", "paths"}),
     "tune": frozenset({"tune", "bench", "hardware", "paths", "planner"}),
-    "doctor": frozenset({"doctor", "bench", "engines", "hardware", "paths", "server", "store"}),
-    "flow": frozenset({"catalogue", "hardware", "planner", "store"}),
+    "doctor": frozenset({"doctor", "bench", "builds", "engines", "hardware", "paths", "server", "store"}),
+    "flow": frozenset({"builds", "catalogue", "hardware", "planner", "store"}),
 }
 """Rooms that a room may import from. `cli` may use all; nobody may use `cli`."""
 

@@ -95,7 +95,7 @@ class IdleDevice:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineBuild:
-    """The llama.cpp that is installed with the launcher."""
+    """The build of llama.cpp that the devices were read of."""
 
     version: str | None
     """llama-cpp-python's version."""
@@ -105,6 +105,10 @@ class EngineBuild:
     supports_rpc: bool | None
     bin_dir: str | None
     """Folder that holds llama-server, llama-bench, ... of the same build; None where not installed."""
+    name: str = "environment"
+    """Of the store's builds, or `environment`: the one that is installed with the launcher."""
+    site: str | None = None
+    """Folder that holds its `llama_cpp`, to stand in front of the search path; None: the environment's own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
