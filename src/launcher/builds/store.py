@@ -29,7 +29,7 @@ def environment_build() -> Build | None:
 
 
 def installed(data_dir: Path) -> tuple[tuple[Build, ...], tuple[DamagedBuild, ...]]:
-    """Builds of the store by name, and folders there that are none. Half-made ones begin with a dot and are left out."""
+    """Builds of the store by name, and folders there that are none. Half-made ones begin with a dot: left out."""
     builds, damaged = [], []
     folder = engines_dir(data_dir)
     for child in sorted(folder.iterdir()) if folder.is_dir() else ():
