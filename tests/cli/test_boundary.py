@@ -25,7 +25,7 @@ def outcome(raised: BaseException, capsys: pytest.CaptureFixture[str]) -> tuple[
         (UsageError("x"), 2, "gpt-oss --help"),
         (NetworkError("x"), 4, "gpt-oss chat --demo"),
         (DamagedFileError("x"), 5, "gpt-oss plan"),
-        (EngineError("x"), 6, "gpt-oss hardware"),
+        (EngineError("x"), 6, "gpt-oss doctor"),
         (RuntimeError("x"), 1, "gpt-oss --debug"),
         (PermissionError(13, "Permission denied", "/f"), 1, "gpt-oss --debug"),
     ],

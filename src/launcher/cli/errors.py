@@ -133,5 +133,5 @@ def _next_command(error: LauncherError) -> str:
     if isinstance(error, DamagedFileError):
         return "gpt-oss plan"
     if isinstance(error, EngineError):
-        return "gpt-oss hardware"
+        return "gpt-oss doctor"
     return _with_debug(sys.argv[1:])
