@@ -19,7 +19,7 @@ SOURCE = Path(launcher.__file__).parent
 
 PURE = (
     *("errors", "units", "records", "settings", "text"),
-    *("planner", "hardware.types", "hardware.seen", "hardware.match"),
+    *("planner", "hardware.types", "hardware.seen", "hardware.match", "hardware.packages"),
     *("catalogue.types", "catalogue.ggml_types", "catalogue.gguf", "catalogue.weights", "catalogue.recipes"),
     *("catalogue.repack", "catalogue.classify", "catalogue.request"),
     *("engines.types", "engines.params", "engines.prefix", "engines.harmony"),
