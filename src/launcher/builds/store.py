@@ -1,18 +1,40 @@
-"""The builds in the data folder: `engines/NAME/` with `engine.json`, `site/` and the log of how it was made."""
+"""The builds in the data folder: `engines/NAME/` with `engine.json`, `site/` and the log of how it was made.
+
+A build is made in a folder that begins with a dot and gets its name when it is complete, so that what has a name is
+whole. A lock file for each name keeps two installers apart, and tells a folder that is being filled from one that was
+left behind by a process that is gone.
+"""
 
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 
-from launcher.builds.types import AUTO, ENVIRONMENT, Build, BuildRecord, DamagedBuild
+from launcher.builds.disk import flush, locked, size_bytes, told
+from launcher.builds.types import AUTO, ENVIRONMENT, Build, BuildRecord, DamagedBuild, SelfTest
+from launcher.builds.users import User, users_of
+from launcher.errors import DamagedFileError, EngineError, LauncherError, UsageError
 from launcher.paths import write_atomic
-from launcher.records import RecordError, from_jsonable
+from launcher.records import RecordError, from_jsonable, to_jsonable
 
 RECORD = "engine.json"
 SITE = "site"
 _CHOICE = "use.json"
+_NAME = re.compile(r"[a-z0-9][a-z0-9._+-]*")
+_FILLING, _REPLACED, _REMOVED = ".filling", ".replaced", ".removed"
+"""Ends of the names of folders that are no builds: one in the making, one that a newer one takes the place of, and one
+that goes."""
+
+FindUsers = Callable[[Path], tuple[User, ...]]
 
 
 def engines_dir(data_dir: Path) -> Path:
@@ -53,6 +75,36 @@ def _read(folder: Path) -> Build:
     return Build(name=folder.name, site=site, record=record)
 
 
+def find(data_dir: Path, name: str) -> Build:
+    """A build by its name, `environment` too.
+
+    Raises:
+        UsageError: none is called so.
+        DamagedFileError: its folder is no build.
+        EngineError: the environment has none.
+    """
+    if name == ENVIRONMENT:
+        own = environment_build()
+        if own is None:
+            raise EngineError("llama-cpp-python is not installed with the launcher", hint="gpt-oss doctor")
+        return own
+    builds, damaged = installed(data_dir)
+    for build in builds:
+        if build.name == name:
+            return build
+    for broken in damaged:
+        if broken.name == name:
+            raise DamagedFileError(
+                f"{name} is damaged: {broken.why}",
+                path=str(broken.folder),
+                hint=f"gpt-oss engine remove {shlex.quote(name)}",
+            )
+    known = [ENVIRONMENT, *(build.name for build in builds), *(broken.name for broken in damaged)]
+    near = get_close_matches(name, known, n=1)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    raise UsageError(f"no engine is called {name}{meant}", hint="gpt-oss engine list")
+
+
 def chosen(data_dir: Path) -> str:
     """What `gpt-oss engine use` chose: a name, or `auto`, which is the default. A damaged file counts as none."""
     try:
@@ -64,4 +116,139 @@ def chosen(data_dir: Path) -> str:
 
 def choose(data_dir: Path, name: str) -> None:
     """Let every plan take this build, or the best of all (`auto`). The name is not checked here."""
-    write_atomic(engines_dir(data_dir) / _CHOICE, json.dumps({"schema": 1, "name": name}))
+    with told(engines_dir(data_dir)):
+        write_atomic(engines_dir(data_dir) / _CHOICE, json.dumps({"schema": 1, "name": name}) + "\n")
+
+
+@contextmanager
+def staged(data_dir: Path, name: str) -> Iterator[Path]:
+    """A folder to fill with a build of that name. It is gone at the end of the block, unless `add` took it.
+
+    Raises:
+        UsageError: no build can be called so, or another process is making or removing one of that name.
+        LauncherError: the folder cannot be made.
+    """
+    if not _NAME.fullmatch(name) or name in {ENVIRONMENT, AUTO} or name.endswith(".json"):
+        raise UsageError(f"no engine can be called {name!r}", hint="gpt-oss engine list")
+    folder = engines_dir(data_dir)
+    clean(data_dir)
+    with locked(folder, name):
+        with told(folder):
+            filling = Path(tempfile.mkdtemp(dir=folder, prefix=f".{name}.", suffix=_FILLING))
+        try:
+            yield filling
+        finally:
+            shutil.rmtree(filling, ignore_errors=True)
+
+
+def add(staging: Path, record: BuildRecord, *, users: FindUsers = users_of) -> Build:
+    """Give a filled folder its name, inside the block of `staged`. A build that has the name already is replaced.
+
+    Raises:
+        UsageError: the build that would be replaced is in use.
+        LauncherError: there is no llama_cpp in the folder, or the disk is full.
+    """
+    folder, final = staging.parent, staging.parent / record.name
+    if not (staging / SITE / "llama_cpp" / "__init__.py").is_file():
+        raise LauncherError(f"{record.name}: no llama_cpp in {staging / SITE}", hint="gpt-oss engine list")
+    with told(folder):
+        _write(staging, record)
+        flush(staging)
+        if final.exists():
+            _refuse_if_used(record.name, final, users, "replaced")
+            # Not removed before the new one has its name: `clean` puts it back where a kill comes in between.
+            old = folder / f".{record.name}{_REPLACED}"
+            shutil.rmtree(old, ignore_errors=True)
+            final.rename(old)
+            staging.rename(final)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            staging.rename(final)
+    return _read(final)
+
+
+def keep_test(build: Build, result: SelfTest) -> Build:
+    """The build with a new self-test, which its record keeps. The environment's has no record: nothing is written.
+
+    Raises:
+        UsageError: it is being replaced or removed, or is gone.
+        LauncherError: it cannot be written.
+    """
+    if build.record is None:
+        return build
+    folder = build.site.parent
+    record = replace(build.record, self_test=result)
+    with locked(folder.parent, build.name):
+        if not folder.is_dir():
+            raise UsageError(f"{build.name} was removed meanwhile", hint="gpt-oss engine list")
+        with told(folder):
+            _write(folder, record)
+    return replace(build, record=record)
+
+
+def remove(data_dir: Path, name: str, *, users: FindUsers = users_of) -> int:
+    """Remove a build, or a folder that is none, and the choice of it; the bytes that this frees.
+
+    Raises:
+        UsageError: none is called so, it is the environment's, in use, or being made.
+        LauncherError: it cannot be removed.
+    """
+    if name == ENVIRONMENT:
+        raise UsageError(
+            "the environment's engine belongs to the launcher: it is removed with it", hint="gpt-oss engine list"
+        )
+    with suppress(DamagedFileError):
+        find(data_dir, name)
+    folder = engines_dir(data_dir)
+    with locked(folder, name):
+        doomed = folder / name
+        freed_bytes = size_bytes(doomed)
+        _refuse_if_used(name, doomed, users, "removed")
+        with told(folder):
+            gone = folder / f".{name}{_REMOVED}"
+            shutil.rmtree(gone, ignore_errors=True)
+            # Renamed first: a removal that is killed half way leaves no half of a build under its name.
+            doomed.rename(gone)
+            if chosen(data_dir) == name:
+                choose(data_dir, AUTO)
+            shutil.rmtree(gone)
+    clean(data_dir)
+    return freed_bytes
+
+
+def clean(data_dir: Path) -> int:
+    """Remove what processes that are gone left behind; the bytes that this frees. What is in the making stays."""
+    folder = engines_dir(data_dir)
+    freed_bytes = 0
+    for child in sorted(folder.glob(".*")) if folder.is_dir() else ():
+        name = _left_from(child.name)
+        if name is None or not child.is_dir():
+            continue
+        with suppress(LauncherError, OSError), locked(folder, name):
+            if child.name.endswith(_REPLACED) and not (folder / name).exists():
+                child.rename(folder / name)
+                continue
+            if child.is_dir():
+                freed_bytes += size_bytes(child)
+                shutil.rmtree(child, ignore_errors=True)
+    return freed_bytes
+
+
+def _left_from(name: str) -> str | None:
+    """The build that a folder with a dot was made for; None for one that is not of the store."""
+    for end in (_REPLACED, _REMOVED):
+        if name.endswith(end):
+            return name.removeprefix(".").removesuffix(end)
+    return name.removeprefix(".").removesuffix(_FILLING).rpartition(".")[0] if name.endswith(_FILLING) else None
+
+
+def _write(folder: Path, record: BuildRecord) -> None:
+    text = json.dumps({"schema": 1, **to_jsonable(record)}, indent=2) + "\n"
+    write_atomic(folder / RECORD, text, mode=0o644)
+
+
+def _refuse_if_used(name: str, folder: Path, users: FindUsers, done: str) -> None:
+    found = users(folder)
+    if found:
+        who = ", ".join(f"{user.name or 'a process'} (pid {user.pid})" for user in found[:3])
+        raise UsageError(f"{name} is in use by {who}: it cannot be {done} now", hint="gpt-oss ps")

@@ -9,6 +9,7 @@ from launcher.cli.chat import chat
 from launcher.cli.config import config_app
 from launcher.cli.connect import connect
 from launcher.cli.doctor import doctor
+from launcher.cli.engine import engine_app
 from launcher.cli.hardware import hardware
 from launcher.cli.history import history_app
 from launcher.cli.launch import launch
@@ -64,6 +65,7 @@ app.command()(launch)
 app.add_typer(bench_app, name="bench")
 app.command()(tune)
 app.add_typer(models_app, name="models")
+app.add_typer(engine_app, name="engine")
 app.add_typer(history_app, name="history")
 app.add_typer(config_app, name="config")
 app.add_typer(service_app, name="service")

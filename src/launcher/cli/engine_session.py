@@ -1,0 +1,118 @@
+"""What `gpt-oss engine list`, `use` and `remove` do."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from launcher.builds import store
+from launcher.builds.disk import size_bytes
+from launcher.builds.types import AUTO, ENVIRONMENT, Build
+from launcher.cli.engine_view import Engine, engine_of, print_engines
+from launcher.cli.output import print_json, say
+from launcher.errors import EngineError, UsageError
+from launcher.hardware.engine_devices import read_engine
+from launcher.paths import folders
+from launcher.units import format_bytes
+
+
+def list_engines(*, devices: bool, as_json: bool) -> None:
+    """`gpt-oss engine list`."""
+    data = folders().data
+    store.clean(data)
+    builds, damaged = store.installed(data)
+    own = store.environment_build()
+    here = [*([own] if own is not None else []), *builds]
+    engines = [engine_of(build) for build in here]
+    if devices:
+        engines = _with_devices(here, engines)
+    choice = store.chosen(data)
+    if as_json:
+        print_json({"chosen": choice, "engines": engines, "damaged": damaged})
+    else:
+        print_engines(engines, damaged, choice)
+
+
+def _with_devices(builds: list[Build], engines: list[Engine]) -> list[Engine]:
+    """What each can compute on, as it tells in a child process of its own: side by side, since drivers take seconds."""
+    with ThreadPoolExecutor(max_workers=len(builds) or 1) as pool:
+        reports = list(pool.map(lambda build: read_engine(build.package), builds))
+    return [
+        replace(
+            engine,
+            commit=report.commit or engine.commit,
+            devices=None if report.devices is None else tuple(each for each in report.devices if each.type != "CPU"),
+            note=report.note,
+        )
+        for engine, report in zip(engines, reports, strict=True)
+    ]
+
+
+def use_engine(name: str, *, as_json: bool) -> None:
+    """`gpt-oss engine use`.
+
+    Raises:
+        UsageError: none is called so.
+        DamagedFileError: its folder is no build.
+        EngineError: it did not pass its self-test.
+    """
+    data = folders().data
+    before = store.chosen(data)
+    if name != AUTO:
+        refuse_unusable(store.find(data, name))
+    store.choose(data, name)
+    if as_json:
+        print_json({"chosen": name, "before": before})
+        return
+    what = "the engine whose plan is best" if name == AUTO else name
+    say(f"plans take {what} from now on" if name != before else f"plans took {what} already")
+    if name != before:
+        say(f"it was {before}; back: gpt-oss engine use {shlex.quote(before)}")
+
+
+def refuse_unusable(build: Build) -> None:
+    """Raise EngineError for a build that did not show that it computes what it should."""
+    if build.usable:
+        return
+    test = build.record.self_test if build.record is not None else None
+    why = "it was not tested" if test is None else f"it failed its self-test: {test.why}"
+    raise EngineError(f"{build.name} is not used: {why}", hint=f"gpt-oss engine test {shlex.quote(build.name)}")
+
+
+def remove_engine(name: str, *, yes: bool, as_json: bool) -> None:
+    """`gpt-oss engine remove`.
+
+    Raises:
+        UsageError: declined, none is called so, it is the environment's or in use.
+    """
+    data = folders().data
+    was_chosen = store.chosen(data) == name
+    if name != ENVIRONMENT:
+        _ask(name, store.engines_dir(data) / name, yes=yes)
+    freed_bytes = store.remove(data, name)
+    if as_json:
+        print_json({"removed": name, "freed_bytes": freed_bytes, "chosen": store.chosen(data)})
+        return
+    say(f"removed {name}: {format_bytes(freed_bytes)} freed")
+    if was_chosen:
+        say("it was the chosen engine: plans take the best of the others now (auto)")
+
+
+def _ask(name: str, folder: Path, *, yes: bool) -> None:
+    if yes or not folder.is_dir():
+        return
+    if not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
+        again = shlex.join(["gpt-oss", "engine", "remove", name, "--yes"])
+        raise UsageError("this removes files, and nobody can be asked", hint=again)
+    import typer
+
+    try:
+        size = format_bytes(size_bytes(folder))
+        agreed = typer.confirm(f"Remove {name} for good ({size})?", default=False, err=True)
+    except typer.Abort:
+        raise KeyboardInterrupt from None  # Ctrl-C or Ctrl-D at the question: told as any other
+    if not agreed:
+        raise UsageError("nothing removed", hint="gpt-oss engine list")

@@ -1,0 +1,145 @@
+"""Engines for a person."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from launcher.builds.disk import size_bytes
+from launcher.builds.types import AUTO, Build, DamagedBuild, SelfTest, Source
+from launcher.cli.columns import BOLD, DIM, Cell, Column, is_styled, table, terminal_width
+from launcher.hardware.engine_devices import EngineDevice, parse_version
+from launcher.text import printable
+from launcher.units import format_bytes
+
+_GREEN, _RED, _YELLOW = "\x1b[32m", "\x1b[31m", "\x1b[33m"
+_LIBRARY = re.compile(r"(?:lib)?ggml-(cuda|vulkan|hip|metal|sycl)\.(?:so|dylib|dll)")
+_BACKENDS = {"hip": "rocm"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Engine:
+    """One line of the list."""
+
+    name: str
+    backend: str | None
+    version: str | None
+    """llama-cpp-python's."""
+    commit: str | None
+    """llama.cpp's; that of the environment's engine is known with its devices."""
+    usable: bool
+    """Whether plans may take it."""
+    self_test: SelfTest | None
+    source: Source | None
+    made_at: str | None
+    site: str
+    size_bytes: int
+    devices: tuple[EngineDevice, ...] | None = None
+    """What it can compute on besides the CPU; None where it was not asked, or did not answer."""
+    note: str | None = None
+    """Why it did not answer."""
+
+
+def engine_of(build: Build) -> Engine:
+    """What is known of a build without running it."""
+    record = build.record
+    if record is not None:
+        return Engine(
+            name=build.name,
+            backend=record.backend,
+            version=record.version,
+            commit=record.commit,
+            usable=build.usable,
+            self_test=record.self_test,
+            source=record.source,
+            made_at=record.made_at,
+            site=str(build.site),
+            size_bytes=size_bytes(build.site.parent),
+        )
+    lib = build.package / "lib"
+    found = [match for path in sorted(lib.glob("*ggml-*")) if (match := _LIBRARY.fullmatch(path.name))]
+    init = build.package / "__init__.py"
+    return Engine(
+        name=build.name,
+        backend=_BACKENDS.get(found[0][1], found[0][1]) if found else "cpu",
+        version=parse_version(init.read_text(encoding="utf-8", errors="replace")),
+        commit=None,
+        usable=True,
+        self_test=None,
+        source=None,
+        made_at=None,
+        site=str(build.site),
+        size_bytes=size_bytes(build.package),
+    )
+
+
+def _cell(text: str, style: str = "") -> Cell:
+    return Cell(text=text, style=style)
+
+
+def print_engines(engines: Sequence[Engine], damaged: Sequence[DamagedBuild], choice: str) -> None:
+    """A table on stdout, and below what there is to know of single ones."""
+    asked = any(engine.devices is not None or engine.note for engine in engines)
+    columns = [
+        Column(name=""),
+        Column(name="engine"),
+        Column(name="backend", drop=1),
+        Column(name="llama-cpp-python", drop=2),
+        Column(name="llama.cpp", drop=4),
+        Column(name="size", right=True, drop=3),
+        Column(name="self-test", shrink_to=12),
+        *([Column(name="devices", shrink_to=16)] if asked else []),
+    ]
+    rows = [_row(engine, choice, asked=asked) for engine in engines]
+    for broken in damaged:
+        empty = [_cell("-")] * (4 + asked)
+        rows.append([_cell("*" if broken.name == choice else ""), _cell(broken.name), *empty[:4]])
+        rows[-1] += [_cell("damaged", _RED), *empty[4:]]
+    lines = table(columns, rows, terminal_width(sys.stdout), colours=is_styled(sys.stdout))
+    lines += ["", *_below(engines, damaged, choice)]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _row(engine: Engine, choice: str, *, asked: bool) -> list[Cell]:
+    test = engine.self_test
+    if engine.source is None:
+        told = _cell("-", DIM)
+    elif test is None:
+        told = _cell("not made", _YELLOW)
+    else:
+        told = _cell("passed", _GREEN) if test.passed else _cell("failed", _RED)
+    row = [
+        _cell("*" if engine.name == choice else "", BOLD),
+        _cell(engine.name, BOLD if engine.name == choice else ""),
+        _cell(engine.backend or "-"),
+        _cell(engine.version or "-"),
+        _cell(engine.commit or "-"),
+        _cell(format_bytes(engine.size_bytes)),
+        told,
+    ]
+    if asked:
+        names = [f"{device.name} ({device.description})" for device in engine.devices or ()]
+        row.append(_cell(", ".join(names) or ("-" if engine.note else "the CPU alone")))
+    return row
+
+
+def _below(engines: Sequence[Engine], damaged: Sequence[DamagedBuild], choice: str) -> list[str]:
+    lines = []
+    for engine in engines:
+        if engine.self_test is not None and not engine.self_test.passed:
+            lines.append(f"{engine.name}: {printable(engine.self_test.why or 'it failed its self-test')}")
+        if engine.note:
+            lines.append(f"{engine.name}: {printable(engine.note)}")
+    lines += [f"{broken.name}: {printable(broken.why)}" for broken in damaged]
+    known = {engine.name for engine in engines}
+    if choice == AUTO:
+        lines.append("auto: a plan takes the engine with which it is best; `gpt-oss plan` names it")
+    elif choice not in known:
+        again = "`gpt-oss engine use auto`"
+        lines.append(f"{choice} was chosen, and is not there: {again} lets every plan take the best")
+    else:
+        lines.append(f"every plan takes {shlex.quote(choice)}; `gpt-oss engine use auto` lets it take the best")
+    return lines
