@@ -81,6 +81,9 @@ def _plant(data: dict[str, Any], root: Path) -> None:
             (root / folder / "driver").symlink_to(root / "sys/bus/pci/drivers" / module)
     for path, content in data.get("files", {}).items():
         trees.write(root, path, content)
+    for path, target in data.get("links", {}).items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).symlink_to(target)
     if "nvml" in data:
         trees.write(root, "dev/nvidiactl", "")
 

@@ -87,6 +87,7 @@ EXPECTED: dict[str, tuple[Line, ...]] = {
     "rx-7900-xtx-cpu-engine": (
         ("gpu", "fail", f"sudo pacman -S vulkan-headers vulkan-icd-loader shaderc spirv-headers && {VULKAN}"),
     ),
+    "rx-7900-xtx-held-by-another-program": (USED, ("gpu memory", "warn", "kill 4242")),
     "mi50-rocm-without-permission": (("gpu", "fail", 'sudo usermod -aG render "$USER"'),),
     "rx-7900-xtx-without-kfd": (("gpu", "fail", "sudo modprobe amdgpu"),),
     "container-without-amds-devices": (("gpu", "fail", "docker run --device /dev/kfd --device /dev/dri IMAGE"),),

@@ -7,11 +7,18 @@ from collections.abc import Mapping
 from launcher.doctor import remedies
 from launcher.doctor.remedies import version
 from launcher.doctor.scene import Scene
-from launcher.doctor.types import Check, Holder, Nvidia, Platform, Status, Toolkit
+from launcher.doctor.types import Check, DrmMemory, Holder, Nvidia, Platform, Status, Toolkit
 from launcher.units import GIB, format_bytes
 
 MUCH_BYTES = GIB
 """What other programs hold of a GPU before it is a warning: a desktop with a browser stays below."""
+_SCREEN = frozenset(
+    {
+        *("Xorg", "Xwayland", "gnome-shell", "mutter", "kwin_wayland", "kwin_x11", "plasmashell", "cosmic-comp"),
+        *("sway", "Hyprland", "weston", "niri", "labwc", "dwm.exe", "explorer.exe"),
+    }
+)
+"""Programs that draw the screen: to end one is to log out."""
 
 
 def check_driver(scene: Scene, nvidia: Nvidia, oldest: Mapping[str, str]) -> tuple[Check, ...]:
@@ -53,34 +60,58 @@ def check_toolkit(toolkit: Toolkit) -> tuple[Check, ...]:
     return (Check(name="toolkits", status="ok", what=what, data=data),)
 
 
-def check_holders(nvidia: Nvidia, platform: Platform) -> tuple[Check, ...]:
+def check_holders(nvidia: Nvidia | None, drm: DrmMemory | None, platform: Platform) -> tuple[Check, ...]:
     """Who else holds memory of the GPUs."""
-    if not nvidia.gpus:
+    if not (nvidia is not None and nvidia.gpus) and not (drm is not None and drm.n_gpus):
         return ()
+    told = (*(nvidia.holders if nvidia is not None else ()), *(drm.holders if drm is not None else ()))
+    holders = sorted(told, key=lambda each: -each.used_bytes)
     data = {
         "holders": [
             {"gpu": each.gpu, "pid": each.pid, "used_bytes": each.used_bytes, "own": each.port is not None}
-            for each in nvidia.holders
+            for each in holders
         ]
     }
-    ours = [each for each in nvidia.holders if each.port is not None]
-    strangers = [each for each in nvidia.holders if each.port is None]
+    ours = [each for each in holders if each.port is not None]
+    strangers = [each for each in holders if each.port is None and each.name not in _SCREEN]
     held = sum(each.used_bytes for each in strangers)
+    why = "what others hold is not there for a model"
     if held >= MUCH_BYTES:
         most = strangers[0]
         what = ", ".join(_holder(each) for each in strangers[:3])
-        why = "what others hold is not there for a model"
-        stop = f"Stop-Process -Id {most.pid}" if platform.system == "Windows" else f"kill {most.pid}"
-        remedy = stop if most.name is not None else "nvidia-smi"
+        remedy = _stop(most, platform)
         shared = f"{len(strangers)} other programs hold {format_bytes(held)}"
         return (Check(name="gpu memory", status="warn", what=what, why=why, remedy=remedy, data=data, shared=shared),)
+    unseen = _unseen_bytes(drm)
+    if unseen >= MUCH_BYTES:
+        what = f"{format_bytes(unseen)} held by programs of other people, which only root may look into"
+        remedy = remedies.as_root("fuser -v /dev/dri/renderD*", platform)
+        return (Check(name="gpu memory", status="warn", what=what, why=why, remedy=remedy, data=data),)
     if ours:
         what = ", ".join(f"{_holder(each)}: your server on port {each.port}" for each in ours)
         return (Check(name="gpu memory", status="ok", what=what, data=data),)
-    what = (
-        f"{format_bytes(held)} held by other programs" if held else "nobody else holds any, as far as the driver tells"
-    )
+    seen = sum(each.used_bytes for each in holders)
+    nobody = "nobody else holds any, as far as the driver tells"
+    if drm is not None and not drm.complete:
+        nobody = "nobody else was found to hold any, but not all programs were looked at in time"
+    what = f"{format_bytes(seen)} held by other programs" if seen else nobody
     return (Check(name="gpu memory", status="ok", what=what, data=data),)
+
+
+def _stop(holder: Holder, platform: Platform) -> str:
+    if holder.name is None:
+        return "nvidia-smi"
+    return f"Stop-Process -Id {holder.pid}" if platform.system == "Windows" else f"kill {holder.pid}"
+
+
+def _unseen_bytes(drm: DrmMemory | None) -> int:
+    """What cards tell of as used and no program was found for, where some could not be looked into.
+
+    Of a card's memory its driver has some itself, which nobody holds.
+    """
+    if drm is None or drm.used_bytes is None or not drm.n_closed:
+        return 0
+    return drm.used_bytes - sum(holder.used_bytes for holder in drm.holders)
 
 
 def _holder(holder: Holder) -> str:

@@ -17,6 +17,7 @@ from launcher.doctor.types import (
     Clock,
     Disk,
     DiskSpeed,
+    DrmMemory,
     EngineFiles,
     Folder,
     Hub,
@@ -49,6 +50,7 @@ class Facts:
     engine_files: EngineFiles | None = None
     nvidia: tuple[Nvidia, tuple[SeenGpu, ...]] | None = None
     gpus: tuple[SeenGpu, ...] | None = None
+    drm: DrmMemory | None = None
     toolkit: Toolkit | None = None
     nodes: Nodes | None = None
     versions: Versions | None = None
@@ -146,9 +148,9 @@ def _toolkit(facts: Facts) -> tuple[Check, ...]:
 
 
 def _holders(facts: Facts) -> tuple[Check, ...]:
-    if facts.nvidia is None:
+    if facts.nvidia is None and not (facts.drm is not None and facts.drm.n_gpus):
         raise _need(facts, "nvidia")
-    return check_holders(facts.nvidia[0], facts.platform)
+    return check_holders(facts.nvidia[0] if facts.nvidia is not None else None, facts.drm, facts.platform)
 
 
 def _known(facts: Facts) -> tuple[Check, ...]:

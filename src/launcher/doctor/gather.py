@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.configs import configs_dir
-from launcher.doctor import probe_disk, probe_gpu, probe_net
+from launcher.doctor import probe_disk, probe_gpu, probe_holders, probe_net
 from launcher.doctor.examine import Facts
 from launcher.doctor.known import FILE_NAME, KnownBad, parse_known
 from launcher.doctor.sources import Sources
@@ -117,6 +117,7 @@ def machine_probes(sources: Sources) -> dict[str, Probe]:
         "engine_files": lambda: _engine_files(sources),
         "nvidia": lambda: probe_gpu.read_nvidia(sources),
         "gpus": lambda: probe_gpu.read_seen(machine),
+        "drm": lambda: probe_holders.read_holders(sources),
         "toolkit": lambda: probe_gpu.read_toolkit(sources),
         "nodes": lambda: probe_gpu.read_nodes(sources),
         "versions": lambda: probe_gpu.read_versions(sources, read_platform(sources).packages),

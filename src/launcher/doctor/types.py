@@ -90,6 +90,20 @@ class Holder:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DrmMemory:
+    """Who holds memory of AMD's and Intel's GPUs, as the kernel tells it."""
+
+    n_gpus: int
+    holders: tuple[Holder, ...] = ()
+    used_bytes: int | None = None
+    """Bytes in use, as the cards tell; None where none does."""
+    n_closed: int = 0
+    """Processes that this person may not look into."""
+    complete: bool = True
+    """Whether all others were looked into in time."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class NvidiaGpu:
     """What NVML tells of a GPU beyond its memory."""
 
