@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO, Any
 
+from launcher.engines.active import child_environ
 from launcher.errors import EngineError
-from launcher.store.types import without_hub_login
+from launcher.system.children import OWN_GROUP
 
 LOG_LINES = 20
 """Of llama.cpp's log, what a child sends along with a refusal."""
@@ -60,8 +61,11 @@ class Child:
 
 
 @contextmanager
-def open_child(module: str, *, python: str) -> Iterator[Child]:
-    """Start a module as a process, which is killed at the end of the block where it has not left before."""
+def open_child(module: str, *, python: str, site: str | None = None) -> Iterator[Child]:
+    """Start a module as a process, which is killed at the end of the block where it has not left before.
+
+    It computes with the build of llama.cpp in `site`; None: with the environment's.
+    """
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             [python, "-m", module],
@@ -69,9 +73,10 @@ def open_child(module: str, *, python: str) -> Iterator[Child]:
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            env=without_hub_login(os.environ),
+            env=child_environ(os.environ, site),
             # Ctrl-C on the terminal is the launcher's: it prints what was measured, and ends the child.
             start_new_session=True,
+            creationflags=OWN_GROUP,
         )
         try:
             yield Child(process, errors)

@@ -56,13 +56,15 @@ class EmbeddedSession:
 
 
 @contextmanager
-def open_embedded(model: Path, params: LoadParams, *, python: str = sys.executable) -> Iterator[EmbeddedSession]:
-    """Load the model in a child process, which ends with the block.
+def open_embedded(
+    model: Path, params: LoadParams, *, site: str | None = None, python: str = sys.executable
+) -> Iterator[EmbeddedSession]:
+    """Load the model in a child process, by the build in `site`; it ends with the block.
 
     Raises:
         EngineError: llama.cpp cannot load it, or died of it.
     """
-    with open_child("launcher.bench.embedded_child", python=python) as child:
+    with open_child("launcher.bench.embedded_child", python=python, site=site) as child:
         session = EmbeddedSession(child)
         session.load(model, params)
         yield session

@@ -23,6 +23,7 @@ from typing import Any
 from launcher.bench.child import LOG_LINES, answering
 from launcher.bench.probe import Probe, Timing, probe_params
 from launcher.bench.types import BenchTest
+from launcher.engines.active import load_llama_cpp
 from launcher.engines.llama import LlamaContext, LlamaModel, captured_log
 from launcher.errors import EngineError
 from launcher.planner.types import LoadParams
@@ -209,8 +210,7 @@ def _answer(runner: _Runner, order: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Load what the first line names, then answer each test with a line."""
     answer = answering()
-    import llama_cpp
-
+    llama_cpp = load_llama_cpp()
     order = json.loads(sys.stdin.readline())
     params = from_jsonable(LoadParams, order["load_params"])
     with captured_log(llama_cpp) as log:

@@ -21,8 +21,10 @@ from launcher.bench.types import LLAMA_BENCH_FIELDS, BenchTest
 from launcher.engines.params import bench_argv
 from launcher.engines.programs import engine_program
 from launcher.errors import EngineError
+from launcher.hardware.types import EngineBuild
 from launcher.planner.types import LoadParams
 from launcher.store.types import without_hub_login
+from launcher.system.children import OWN_GROUP, Job, with_libraries
 
 _LOOK_S = 0.05
 """How often its memory is looked at: reading one line of /proc costs 50 microseconds."""
@@ -32,13 +34,13 @@ _REST_S = 5.0
 """For what is still in the pipe when the program has ended: it is read in no time."""
 
 
-def find_llama_bench() -> Path:
+def find_llama_bench(engine: EngineBuild | None = None) -> Path:
     """The engine's own llama-bench: of another build it would measure another llama.cpp.
 
     Raises:
         EngineError: the engine was built without its tools.
     """
-    program = engine_program("llama-bench")
+    program = engine_program("llama-bench", engine)
     if program is None:
         raise EngineError("this engine was built without llama-bench", hint="gpt-oss hardware")
     return program
@@ -148,11 +150,14 @@ def _run(command: tuple[str, ...], err: IO[bytes]) -> _Done:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=err,
-            env=without_hub_login(os.environ),
+            env=with_libraries(command[0], without_hub_login(os.environ)),
             start_new_session=True,
+            creationflags=OWN_GROUP,
         )
     except OSError as error:
         raise EngineError(f"{command[0]} cannot be started: {error.strerror or error}") from error
+    job = Job()
+    job.add(child.pid)
     assert child.stdout is not None  # noqa: S101  # a pipe was asked for
     answer = _Answer(child.stdout)
     answer.start()
@@ -165,6 +170,7 @@ def _run(command: tuple[str, ...], err: IO[bytes]) -> _Done:
     finally:
         child.kill()
         child.wait()
+        job.end()
         answer.join(_REST_S)
         if not answer.is_alive():  # a script in the program's place may have left one behind that still prints
             child.stdout.close()

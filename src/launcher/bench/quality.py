@@ -39,6 +39,7 @@ def compare_quality(
     bounds: QualityBounds | None = None,
     scratch: Path | None = None,
     tell: Callable[[QualityStep], None] = lambda _: None,
+    site: str | None = None,
     python: str = sys.executable,
 ) -> QualityReport:
     """Read a text by both settings, in one child process one after the other, and compare every prediction.
@@ -53,6 +54,7 @@ def compare_quality(
         scratch: a folder for the reference's logits, 0.4 GB of a GPT OSS; None for the launcher's cache folder, since
             temporary folders often are RAM.
         tell: called as it goes on.
+        site: where the build of llama.cpp is that reads; None for the environment's.
         python: of the child.
 
     Raises:
@@ -71,7 +73,7 @@ def compare_quality(
         "reading": to_jsonable(reading or shipped_reading()),
         "scratch": str(_writable(scratch or folders().cache)),
     }
-    positions = _ask(order, tell, python)
+    positions = _ask(order, tell, python, site)
     return report_of(positions, *sides, bounds or bounds_for(*sides))
 
 
@@ -86,9 +88,11 @@ def _writable(folder: Path) -> Path:
         ) from error
 
 
-def _ask(order: Mapping[str, Any], tell: Callable[[QualityStep], None], python: str) -> list[Position]:
+def _ask(
+    order: Mapping[str, Any], tell: Callable[[QualityStep], None], python: str, site: str | None
+) -> list[Position]:
     step: QualityStep | None = None
-    with open_child("launcher.bench.quality_child", python=python) as child:
+    with open_child("launcher.bench.quality_child", python=python, site=site) as child:
         child.order(order)
         while (answer := child.answer()) is not None:
             if "positions" in answer:

@@ -22,6 +22,7 @@ from typing import IO, Any
 from launcher.bench.child import LOG_LINES, answering
 from launcher.bench.quality_reading import HARMONY, PLAIN, Window, batches_of, passage_text, reading_params, windows_of
 from launcher.bench.quality_types import Position, Reading, Setting
+from launcher.engines.active import load_llama_cpp
 from launcher.engines.llama import LlamaContext, LlamaModel, captured_log
 from launcher.errors import DoesNotFitError, EngineError, LauncherError, UsageError
 from launcher.planner.types import LoadParams
@@ -216,8 +217,7 @@ def _log_softmax(logits: Row) -> Row:
 def main() -> None:
     """Compare what the one line on stdin names."""
     answer = answering()
-    import llama_cpp
-
+    llama_cpp = load_llama_cpp()
     order = json.loads(sys.stdin.readline())
     with captured_log(llama_cpp) as log:
         try:

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from launcher.engines.active import load_llama_cpp
 from launcher.engines.dialect import Dialect
 from launcher.engines.grammar import grammar_of
 from launcher.engines.harmony import TurnParser
@@ -282,14 +283,16 @@ def _eval_ms(perf: Any) -> float:
 
 
 @contextmanager
-def open_engine(path: Path, params: LoadParams, *, progress: LoadProgress | None = None) -> Iterator[EmbeddedEngine]:
-    """Load a GGUF (the first part of a split one) and make it answer.
+def open_engine(
+    path: Path, params: LoadParams, *, site: str | None = None, progress: LoadProgress | None = None
+) -> Iterator[EmbeddedEngine]:
+    """Load a GGUF (the first part of a split one) and make it answer, with the build of llama.cpp in `site`.
 
     Raises:
-        EngineError: llama.cpp cannot load it or allocate its context; `log` holds its last lines.
+        EngineError: llama.cpp cannot load it or allocate its context; `log` holds its last lines. Or the build itself
+            cannot be loaded.
     """
-    import llama_cpp
-
+    llama_cpp = load_llama_cpp(site)
     with (
         captured_log(llama_cpp) as log,
         LlamaModel.load(llama_cpp, path, params, log, progress) as model,

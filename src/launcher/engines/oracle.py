@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from launcher.engines.active import child_environ
 from launcher.engines.stand_ins import stand_ins
 from launcher.errors import EngineError
+from launcher.hardware.types import EngineBuild
 from launcher.planner.types import LoadParams
 from launcher.records import to_jsonable
-from launcher.store.types import without_hub_login
 
 LOAD_DEADLINE_S = 60.0
 """A vocabulary is parsed in a second; a minute means that it never will."""
@@ -51,6 +52,7 @@ def ask(
     cases: Sequence[LoadParams],
     *,
     n_stand_ins: int = 0,
+    engine: EngineBuild | None = None,
     python: str = sys.executable,
     deadline_s: float | None = None,
 ) -> tuple[OracleAnswer, ...]:
@@ -60,6 +62,7 @@ def ask(
         model: a GGUF, or its header with a hole behind (`catalogue.skeleton`).
         cases: those that load alike stand together, since each other load takes a second.
         n_stand_ins: loopback ggml-rpc-servers that stand for the cases' devices, in their order.
+        engine: the build that is asked; the environment's by default.
         python: of the child.
         deadline_s: for all of them.
 
@@ -69,7 +72,7 @@ def ask(
     if not sys.platform.startswith("linux"):
         raise EngineError("llama.cpp's own breakdown can be read on Linux only", hint="gpt-oss plan")
     limit = deadline_s if deadline_s is not None else LOAD_DEADLINE_S + CASE_DEADLINE_S * len(cases)
-    with stand_ins(n_stand_ins) as endpoints:
+    with stand_ins(n_stand_ins, engine) as endpoints:
         lines = [json.dumps({"model": str(model), "endpoints": endpoints})]
         lines += [json.dumps(to_jsonable(case)) for case in cases]
         try:
@@ -78,7 +81,7 @@ def ask(
                 input="\n".join(lines) + "\n",
                 capture_output=True,
                 text=True,
-                env=without_hub_login(os.environ),
+                env=child_environ(os.environ, None if engine is None else engine.site),
                 timeout=limit,
             )
         except subprocess.TimeoutExpired as error:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from launcher.engines.active import load_llama_cpp
 from launcher.engines.llama import LlamaModel, captured_log
 from launcher.engines.params import context_fields
 from launcher.errors import EngineError
@@ -125,8 +126,7 @@ def _loading(params: LoadParams) -> LoadParams:
 
 def main() -> None:
     """Answer each case on stdin with a line on stdout."""
-    import llama_cpp
-
+    llama_cpp = load_llama_cpp()
     order = json.loads(sys.stdin.readline())
     ggml = _Ggml()
     llama_cpp.llama_backend_init()

@@ -8,19 +8,26 @@ import sys
 from pathlib import Path
 
 from launcher.errors import DamagedFileError, EngineError
+from launcher.hardware.types import EngineBuild
 
 
-def engine_program(name: str) -> Path | None:
-    """A program that was built with the engine; None where the engine was built without its tools."""
-    from importlib.util import find_spec
-
-    spec = find_spec("llama_cpp")
-    folder = Path(spec.origin).parents[1] / "bin" if spec is not None and spec.origin else Path()
-    program = folder / (f"{name}.exe" if sys.platform == "win32" else name)
+def engine_program(name: str, engine: EngineBuild | None = None) -> Path | None:
+    """A program that was built with the engine, by default the environment's; None where it was built without."""
+    folder = _bin_dir(engine)
+    program = folder / (f"{name}.exe" if sys.platform == "win32" else name) if folder is not None else Path()
     return program if program.is_file() else None
 
 
-def find_llama_server(named: Path | None, *, search_path: str | None = None) -> Path:
+def _bin_dir(engine: EngineBuild | None) -> Path | None:
+    if engine is not None and engine.site is not None:
+        return Path(engine.site) / "bin"
+    from importlib.util import find_spec
+
+    spec = find_spec("llama_cpp")
+    return Path(spec.origin).parents[1] / "bin" if spec is not None and spec.origin else None
+
+
+def find_llama_server(named: Path | None, engine: EngineBuild | None = None, *, search_path: str | None = None) -> Path:
     """The llama-server to run: the one that is named, the engine's own, or the first on PATH.
 
     Raises:
@@ -34,7 +41,7 @@ def find_llama_server(named: Path | None, *, search_path: str | None = None) -> 
                 f"--llama-server {named} is no program", path=str(named), hint="gpt-oss serve --help"
             )
         return path.absolute()
-    found = engine_program("llama-server")
+    found = engine_program("llama-server", engine)
     if found is not None:
         return found
     on_path = shutil.which("llama-server", path=search_path)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from launcher.engines.programs import engine_program
 from launcher.errors import EngineError
+from launcher.hardware.types import EngineBuild
 from launcher.store.types import without_hub_login
 
 READY_S = 20.0
@@ -21,30 +22,30 @@ _KILL_S = 5.0
 
 
 @contextmanager
-def stand_ins(count: int) -> Iterator[list[str]]:
-    """Endpoints of `count` servers, which end with the block.
+def stand_ins(count: int, engine: EngineBuild | None = None) -> Iterator[list[str]]:
+    """Endpoints of `count` servers of a build, by default the environment's, which end with the block.
 
     Raises:
         EngineError: the engine has no ggml-rpc-server, or one does not start.
     """
     with ExitStack() as stack:
-        yield [stack.enter_context(_server()) for _ in range(count)]
+        yield [stack.enter_context(_server(engine)) for _ in range(count)]
 
 
-def server_program() -> Path:
+def server_program(engine: EngineBuild | None = None) -> Path:
     """The engine's own ggml-rpc-server: of another build it would speak another protocol."""
-    program = engine_program("ggml-rpc-server")
+    program = engine_program("ggml-rpc-server", engine)
     if program is None:
         raise EngineError("this engine has no ggml-rpc-server to stand for other devices", hint="gpt-oss plan")
     return program
 
 
 @contextmanager
-def _server() -> Iterator[str]:
+def _server(engine: EngineBuild | None) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
-    command = [str(server_program()), "-H", "127.0.0.1", "-p", str(port), "-t", "1"]
+    command = [str(server_program(engine)), "-H", "127.0.0.1", "-p", str(port), "-t", "1"]
     nothing = subprocess.DEVNULL
     env = without_hub_login(os.environ)
     child = subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing, env=env)

@@ -8,11 +8,11 @@ import subprocess
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from launcher.hardware import apple, linux, nvidia, psutil_probe, sysfs
-from launcher.hardware.engine_devices import EngineReport, find_package, read_engine
-from launcher.hardware.match import Install, idle_devices, merge_seen, rebuild_command, usable_devices
+from launcher.hardware.engine_devices import EngineAt, EngineReport, find_package, read_engine, read_engines
+from launcher.hardware.match import idle_devices, install_command, merge_seen, usable_devices, with_others
 from launcher.hardware.types import Cpu, EngineBuild, Hardware, HostMemory
 from launcher.store.types import without_hub_login
 
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 TOOL_DEADLINE_S = 10.0
 """sysctl answers in milliseconds, system_profiler in half a second; ten seconds mean that it never will."""
+
+ENVIRONMENT = "environment"
+"""Name of the build that is installed with the launcher (`builds.types` has the same)."""
+
+Install = Literal["checkout", "package"]
+"""How the launcher was installed: from a checkout with `uv sync`, or as a package."""
 
 # What decoding gains from: told where the processor has one and the engine was compiled without.
 _WIDE_ISA = ("AVX2", "AVX512", "AVX512_VNNI", "AVX512_BF16", "AMX_INT8", "DOTPROD", "MATMUL_INT8", "SVE")
@@ -74,10 +80,28 @@ class Machine:
 
 
 def detect(machine: Machine | None = None) -> Hardware:
-    """Read this machine: CPU, RAM as limits leave it, the engine's devices, and GPUs that the engine cannot use.
+    """Read this machine with the environment's build: CPU, RAM as limits leave it, the engine's devices, idle GPUs.
 
-    NVML is read before the engine is asked, while no CUDA context of ours takes memory. What cannot be read becomes a
-    note of the record; nothing is guessed.
+    What cannot be read becomes a note of the record; nothing is guessed.
+    """
+    machine = machine or Machine()
+    (only,) = detect_each((EngineAt(name=ENVIRONMENT, site=None, read=machine.engine),), machine)
+    return only.hardware
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Detected:
+    """The machine as one build sees it."""
+
+    hardware: Hardware
+    problem: str | None
+    """Why the build could not be asked; its record then has no devices."""
+
+
+def detect_each(engines: Sequence[EngineAt], machine: Machine | None = None) -> tuple[Detected, ...]:
+    """Read this machine once and ask each build what it can compute on, all at the same time. Never raises.
+
+    NVML is read before the builds are asked, while no CUDA context of ours takes memory.
     """
     machine = machine or Machine()
     notes: list[str] = []
@@ -85,30 +109,46 @@ def detect(machine: Machine | None = None) -> Hardware:
     memory = _memory(machine, notes)
     cpu = _cpu(machine, sysctl, notes)
     nvml = _nvml(machine, notes)
-    engine = machine.engine()
-    seen = merge_seen(nvml, _other_gpus(machine, engine))
-    if engine.note:
-        notes.append(engine.note)
-    cpu = _with_engine_isa(machine, cpu, engine, notes)
+    reports = read_engines(engines)
+    seen = merge_seen(nvml, _other_gpus(machine, reports))
+    found = [
+        Detected(
+            hardware=_seen_by(at, report, machine, _Facts(cpu=cpu, memory=memory, seen=seen, notes=tuple(notes))),
+            problem=None if report.devices is not None else (report.note or "it could not be asked"),
+        )
+        for at, report in zip(engines, reports, strict=True)
+    ]
+    shown = with_others([(one.hardware, one.problem) for one in found])
+    return tuple(replace(one, hardware=hardware) for one, hardware in zip(found, shown, strict=True))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Facts:
+    """What does not depend on the build."""
+
+    cpu: Cpu
+    memory: HostMemory
+    seen: tuple[SeenGpu, ...]
+    notes: tuple[str, ...]
+
+
+def _seen_by(at: EngineAt, engine: EngineReport, machine: Machine, facts: _Facts) -> Hardware:
+    notes = [*facts.notes, *([engine.note] if engine.note else [])]
+    cpu = _with_engine_isa(facts.cpu, engine, notes)
     return Hardware(
         os=machine.system,
         cpu=cpu,
-        memory=memory,
-        devices=usable_devices(engine, seen, arch=machine.arch, memory=memory),
-        idle_devices=idle_devices(
-            engine,
-            seen,
-            install=machine.install,
-            system=machine.system,
-            python=machine.python,
-            environ=machine.environ,
-        ),
+        memory=facts.memory,
+        devices=usable_devices(engine, facts.seen, arch=machine.arch, memory=facts.memory),
+        idle_devices=idle_devices(engine, facts.seen, environ=machine.environ),
         engine=EngineBuild(
             version=engine.version,
             llama_cpp_commit=engine.commit,
             backends=engine.backends,
             supports_rpc=engine.supports_rpc,
             bin_dir=engine.bin_dir,
+            name=at.name,
+            site=at.site,
         ),
         notes=tuple(notes),
     )
@@ -136,7 +176,7 @@ def _cpu(machine: Machine, sysctl: Mapping[str, str], notes: list[str]) -> Cpu:
     return cpu
 
 
-def _with_engine_isa(machine: Machine, cpu: Cpu, engine: EngineReport, notes: list[str]) -> Cpu:
+def _with_engine_isa(cpu: Cpu, engine: EngineReport, notes: list[str]) -> Cpu:
     """Keep the instruction sets that the engine uses; say which of the processor's it was compiled without.
 
     Only Linux tells the processor's own; elsewhere those of the engine are known to be there, because it runs.
@@ -147,15 +187,9 @@ def _with_engine_isa(machine: Machine, cpu: Cpu, engine: EngineReport, notes: li
         return cpu
     missing = [name for name in _WIDE_ISA if name in cpu.isa and name not in used]
     if missing:
-        command = rebuild_command(
-            "GGML_NATIVE",
-            version=engine.version,
-            install=machine.install,
-            system=machine.system,
-            python=machine.python,
-        )
         notes.append(
-            f"this llama.cpp build does not use {', '.join(missing)}, which the CPU has; compile it here: {command}"
+            f"this llama.cpp build does not use {', '.join(missing)}, which the CPU has; "
+            f"one that does: {install_command('cpu')}"
         )
     return replace(cpu, isa=used)
 
@@ -173,10 +207,12 @@ def _nvml(machine: Machine, notes: list[str]) -> tuple[SeenGpu, ...]:
     return gpus
 
 
-def _other_gpus(machine: Machine, engine: EngineReport) -> tuple[SeenGpu, ...]:
+def _other_gpus(machine: Machine, engines: Sequence[EngineReport]) -> tuple[SeenGpu, ...]:
     if machine.system == "Linux":
         return (*sysfs.read_gpus(machine.root), *sysfs.read_tegra(machine.root))
-    if machine.system == "Darwin" and not any(device.type == "GPU" for device in engine.devices or ()):
+    if machine.system == "Darwin" and not any(
+        device.type == "GPU" for engine in engines for device in engine.devices or ()
+    ):
         # Half a second, so only where the engine shows no GPU on a Mac, which always has one.
         return apple.parse_displays(machine.run(apple.SYSTEM_PROFILER) or "")
     return ()

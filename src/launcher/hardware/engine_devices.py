@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -55,6 +56,16 @@ class EngineReport:
     note: str | None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineAt:
+    """A build that can be asked."""
+
+    name: str
+    site: str | None
+    """Folder with its `llama_cpp`; None: the environment's own."""
+    read: Callable[[], EngineReport]
+
+
 def find_package() -> Path | None:
     """The folder of the installed llama_cpp package, found without importing it (that would load numpy)."""
     spec = find_spec("llama_cpp")
@@ -75,6 +86,16 @@ def read_engine(
     if found is None:
         return _silent(version, tools, problem or "the engine probe printed nothing that can be read")
     return report_from_probe(found, version=version, bin_dir=tools)
+
+
+def read_engines(engines: Sequence[EngineAt]) -> tuple[EngineReport, ...]:
+    """Ask all of them at the same time, each in a child process of its own: a driver takes its seconds once."""
+    if len(engines) == 1:
+        return (engines[0].read(),)
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(len(engines)) as pool:
+        return tuple(pool.map(lambda engine: engine.read(), engines))
 
 
 def _run_probe(folder: Path, python: str, deadline_s: float) -> tuple[str, str | None]:

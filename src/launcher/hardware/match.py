@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from launcher.hardware.seen import INTEL_INTEGRATED
-from launcher.hardware.types import Device, DeviceKind, HostMemory, IdleDevice
+from launcher.hardware.types import Device, DeviceKind, Hardware, HostMemory, IdleDevice, OtherEngine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,18 +15,10 @@ if TYPE_CHECKING:
     from launcher.hardware.engine_devices import EngineDevice, EngineReport
     from launcher.hardware.seen import SeenGpu, Vendor
 
-Install = Literal["checkout", "package"]
-"""How the launcher was installed: from a checkout with `uv sync`, or as a package."""
-
 _KINDS: dict[str, DeviceKind] = {"GPU": "gpu", "IGPU": "igpu", "ACCEL": "accel"}
 
-# The ggml backend that serves a vendor's GPUs with the least to install, with its CMake option and what building takes.
-_BACKENDS: dict[Vendor, tuple[str, str, str]] = {
-    "NVIDIA": ("CUDA", "GGML_CUDA", "the CUDA toolkit (nvcc)"),
-    "AMD": ("Vulkan", "GGML_VULKAN", "the Vulkan headers and glslc"),
-    "Intel": ("Vulkan", "GGML_VULKAN", "the Vulkan headers and glslc"),
-    "Apple": ("Metal", "GGML_METAL", "Xcode's command line tools"),
-}
+BACKENDS: dict[Vendor, str] = {"NVIDIA": "CUDA", "AMD": "Vulkan", "Intel": "Vulkan", "Apple": "Metal"}
+"""The backend that serves a vendor's GPUs with the least to install; its command takes it in lower case."""
 _SERVES: dict[Vendor, frozenset[str]] = {
     "NVIDIA": frozenset({"CUDA", "Vulkan", "OpenCL"}),
     "AMD": frozenset({"ROCm", "Vulkan", "MTL", "OpenCL"}),
@@ -47,21 +39,9 @@ MEMORY_MATCH = 0.9
 slice of the GPU (MIG, vGPU), and NVML's free memory is not that of the slice."""
 
 
-def rebuild_command(option: str, *, version: str | None, install: Install, system: str, python: str) -> str:
-    """The command that compiles the engine again with a CMake option on.
-
-    `--no-cache`, because uv keeps a built wheel under the settings of pyproject alone: it does not look at CMAKE_ARGS
-    and would install the old one again. CMAKE_ARGS rather than `--config-settings-package`, because uv records the
-    latter and the next `uv run` goes back to pyproject's (both tried with uv 0.13). scikit-build-core takes both.
-    """
-    if install == "checkout":
-        command = "uv sync --reinstall-package llama-cpp-python --no-cache"
-    else:
-        pin = f"=={version}" if version else ""
-        command = f'uv pip install --python "{python}" --reinstall --no-deps --no-cache "llama-cpp-python{pin}"'
-    if system == "Windows":
-        return f'$env:CMAKE_ARGS="-D{option}=ON"; {command}'
-    return f'CMAKE_ARGS="-D{option}=ON" {command}'
+def install_command(backend: str) -> str:
+    """The command that gets an engine with a backend: compiled here or pre-built, it names what is missing for it."""
+    return f"gpt-oss engine install {backend.lower()}"
 
 
 def merge_seen(nvml: Sequence[SeenGpu], others: Sequence[SeenGpu]) -> tuple[SeenGpu, ...]:
@@ -127,13 +107,7 @@ def _is_unified(listed: EngineDevice, arch: str) -> bool:
 
 
 def idle_devices(
-    engine: EngineReport,
-    seen: Sequence[SeenGpu],
-    *,
-    install: Install,
-    system: str,
-    python: str,
-    environ: Mapping[str, str],
+    engine: EngineReport, seen: Sequence[SeenGpu], *, environ: Mapping[str, str]
 ) -> tuple[IdleDevice, ...]:
     """GPUs that a probe saw and the engine does not list, each with the reason and the command that changes it."""
     unclaimed = [device for device in engine.devices or () if device.type in ("GPU", "IGPU")]
@@ -149,8 +123,6 @@ def idle_devices(
         seen = left
     idle = []
     for gpu in seen:
-        option = _BACKENDS[gpu.vendor][1]
-        remedy = rebuild_command(option, version=engine.version, install=install, system=system, python=python)
         reason, helps = _explain(gpu, engine, environ)
         idle.append(
             IdleDevice(
@@ -160,7 +132,7 @@ def idle_devices(
                 free_bytes=gpu.free_bytes,
                 probe=gpu.probe,
                 reason=reason,
-                remedy=remedy if helps else None,
+                remedy=install_command(BACKENDS[gpu.vendor]) if helps else None,
             )
         )
     return tuple(idle)
@@ -191,7 +163,7 @@ def _words(text: str) -> frozenset[str]:
 
 
 def _explain(gpu: SeenGpu, engine: EngineReport, environ: Mapping[str, str]) -> tuple[str, bool]:
-    """Why the engine does not use this GPU, and whether compiling it again would change that."""
+    """Why the engine does not use this GPU, and whether another engine would."""
     if gpu.vendor == "NVIDIA" and gpu.probe == "sysfs":
         driven = f"{gpu.driver} drives it" if gpu.driver else "no driver is loaded for it"
         return f"NVIDIA's own driver is not in use ({driven}); install it and restart", False
@@ -210,14 +182,67 @@ def _explain_build(gpu: SeenGpu, engine: EngineReport) -> tuple[str, bool]:
     """The engine has no backend for this vendor."""
     if gpu.vendor == "Intel" and gpu.pci_id == INTEL_INTEGRATED and _has_discrete(engine):
         return "llama.cpp leaves an integrated GPU alone where a discrete one is usable", False
-    backend, _, needs = _BACKENDS[gpu.vendor]
     others = [name for name in engine.backends if name not in ("CPU", "RPC", "BLAS")]
     built = f"has {', '.join(others)} only" if others else "is CPU-only"
-    reason = f"this llama.cpp build {built}; compiling it with {backend} takes {needs}"
+    reason = f"this llama.cpp build {built}; an engine with {BACKENDS[gpu.vendor]} would use it"
     if gpu.vendor == "Intel" and gpu.pci_id == INTEL_INTEGRATED:
-        reason += ", and an integrated GPU reads the same RAM as the CPU: decoding gains little"
+        reason += "; an integrated GPU reads the same RAM as the CPU: decoding gains little"
     return reason, True
 
 
 def _has_discrete(engine: EngineReport) -> bool:
     return any(device.type == "GPU" for device in engine.devices or ())
+
+
+def with_others(found: Sequence[tuple[Hardware, str | None]]) -> list[Hardware]:
+    """Each build's record with the others named, and its idle GPUs that another one uses told as such.
+
+    Args:
+        found: the same machine by each build, and why that build could not be asked.
+    """
+    if len(found) == 1:
+        return [found[0][0]]
+    asked = [hardware for hardware, problem in found if problem is None]
+    return [
+        replace(
+            hardware,
+            idle_devices=_used_elsewhere(hardware, [other for other in asked if other is not hardware]),
+            other_engines=tuple(_as_other(*other) for other in found if other[0] is not hardware),
+        )
+        for hardware, _ in found
+    ]
+
+
+def _as_other(hardware: Hardware, problem: str | None) -> OtherEngine:
+    return OtherEngine(
+        name=hardware.engine.name,
+        backends=hardware.engine.backends,
+        devices=tuple(device.name for device in hardware.devices),
+        left_out=problem,
+    )
+
+
+def _used_elsewhere(hardware: Hardware, others: Sequence[Hardware]) -> tuple[IdleDevice, ...]:
+    """Idle GPUs, with the build that has one instead of the command that would compile another."""
+    return tuple(
+        next((_used_by(idle, other) for other in others if not _is_idle(idle, other)), idle)
+        for idle in hardware.idle_devices
+    )
+
+
+def _is_idle(gpu: IdleDevice, hardware: Hardware) -> bool:
+    # Every record rests on the same probes, so that the same card has the same description in all of them.
+    return any((gpu.vendor, gpu.description) == (other.vendor, other.description) for other in hardware.idle_devices)
+
+
+def _used_by(idle: IdleDevice, other: Hardware) -> IdleDevice:
+    name = other.engine.name
+    return replace(idle, reason=f"the engine {name} can use it.", remedy=f"gpt-oss plan --build {name}", engine=name)
+
+
+def best_equipped(machines: Sequence[Hardware]) -> Hardware:
+    """Of one machine by several builds the record with the most memory on devices, the first of equals.
+
+    For reports that plan nothing: what a plan takes depends on the model as well.
+    """
+    return max(machines, key=lambda machine: sum(device.total_bytes for device in machine.devices))

@@ -91,6 +91,8 @@ class IdleDevice:
     """One sentence: why the engine does not use it."""
     remedy: str | None
     """The command that changes that."""
+    engine: str | None = None
+    """Another build on this machine that can use it: nothing has to be installed then."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,6 +114,18 @@ class EngineBuild:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class OtherEngine:
+    """A build of llama.cpp on this machine beside the one that a record is of."""
+
+    name: str
+    backends: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    """ggml's names of what it computes on besides the CPU."""
+    left_out: str | None = None
+    """Why no plan takes it, in words that go on after a colon; None where plans may."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Hardware:
     """Everything the planner needs to know about a machine."""
 
@@ -124,3 +138,5 @@ class Hardware:
     engine: EngineBuild
     notes: tuple[str, ...]
     """What could not be read, and why: shown by `gpt-oss hardware`."""
+    other_engines: tuple[OtherEngine, ...] = ()
+    """The machine's other builds, usable or not; those that were not looked at are not among them."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from launcher.planner.explain import short_bytes
-from launcher.planner.types import HOST, Candidate, DeviceMemory, Plan
+from launcher.planner.types import HOST, Candidate, DeviceMemory, EngineCandidate, Plan
 from launcher.records import to_jsonable
 from launcher.units import format_bytes
 
@@ -45,6 +45,7 @@ def plan_json(plan: Plan, argv: Sequence[str]) -> dict[str, Any]:
         "argv": list(argv),
         "notes": list(plan.notes),
         "candidates": [_candidate(candidate) for candidate in plan.candidates],
+        "engines": [_candidate(candidate) for candidate in plan.engines],
     }
 
 
@@ -74,7 +75,7 @@ def _memory(row: DeviceMemory) -> dict[str, Any]:
     }
 
 
-def _candidate(candidate: Candidate) -> dict[str, Any]:
+def _candidate(candidate: Candidate | EngineCandidate) -> dict[str, Any]:
     record: dict[str, Any] = to_jsonable(candidate)
     why = record.pop("reason")
     return {**record, "why": why}

@@ -327,6 +327,27 @@ class Candidate:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class EngineCandidate:
+    """One build of llama.cpp as it was weighed: what the best plan with it is, and why it was not taken."""
+
+    name: str
+    version: str | None
+    """llama-cpp-python's."""
+    backends: tuple[str, ...]
+    devices: tuple[str, ...]
+    """That its plan uses; empty: the CPU alone."""
+    fits: bool
+    model: str | None
+    quant: str | None
+    tier: Tier | None
+    n_ctx: int | None
+    tg_ts: float | None
+    """Predicted decode tokens per second of one stream, empty context."""
+    reason: str
+    """Why it was chosen or not, in one clause."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
     """The one record that chat, serve, bench and the bug report share (`schema: 1` in JSON)."""
 
@@ -348,6 +369,8 @@ class Plan:
     """False in the nearest miss that a DoesNotFitError carries."""
     tuned: AppliedTuned | None = None
     """Settings in `load_params` that measured runs found; None: all of it is the planner's."""
+    engines: tuple[EngineCandidate, ...] = ()
+    """Builds of llama.cpp that were compared, the one of `hardware.engine` among them; empty where there was one."""
 
     @property
     def tg_ts(self) -> float | None:

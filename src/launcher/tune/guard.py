@@ -18,13 +18,13 @@ _LEAST, _MOST = 384, 1024
 _N_DECODE = 32
 
 
-def judge_of(model: Path, budget_s: float) -> Judge:
-    """The guard for a model, within a budget."""
+def judge_of(model: Path, budget_s: float, *, site: str | None = None) -> Judge:
+    """The guard for a model, within a budget; `site` is where the build of llama.cpp is, None the environment's."""
     size = _Size(budget_s)
 
     def check(reference: LoadParams, candidate: LoadParams) -> Verdict:
         reading = replace(shipped_reading(), n_tokens=size.n_tokens, n_decode=_N_DECODE)
-        report = compare_quality(model, reference, candidate, reading=reading)
+        report = compare_quality(model, reference, candidate, reading=reading, site=site)
         return Verdict(passes=report.passes, text="; ".join(report.failures) or "answers stay the same")
 
     return Judge(check=check, takes_s=size.takes_s)

@@ -1,0 +1,97 @@
+"""The build of llama.cpp that a process computes with: in this process by the search path, in children by PYTHONPATH.
+
+A process has one build, since two copies of ggml in one address space would mix. What a build needs besides itself
+(numpy, jinja2) is the environment's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import os
+import sys
+from collections.abc import Mapping
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import Any
+
+from launcher.errors import EngineError
+from launcher.store.types import without_hub_login
+
+_OTHER_LIBRARIES = "LLAMA_CPP_LIB_PATH"
+"""Where the bindings look for libllama instead of beside themselves: meant for the environment's."""
+
+
+def child_environ(environ: Mapping[str, str], site: str | None) -> dict[str, str]:
+    """The environment of a child that computes with the build in `site`; None: with the launcher's own.
+
+    Raises:
+        EngineError: the folder's name cannot be part of a search path.
+    """
+    env = without_hub_login(environ)
+    if site is None:
+        return env
+    if os.pathsep in site:
+        raise EngineError(f"an engine in {site} cannot be used: {os.pathsep!r} parts folders", hint="gpt-oss doctor")
+    env.pop(_OTHER_LIBRARIES, None)
+    env["PYTHONPATH"] = os.pathsep.join([site, *filter(None, [env.get("PYTHONPATH")])])
+    return env
+
+
+def load_llama_cpp(site: str | None = None) -> Any:
+    """The bindings of the build in `site`, of what the search path has otherwise, with its backends registered.
+
+    Raises:
+        EngineError: another build is loaded in this process already, or this one cannot be.
+    """
+    loaded = sys.modules.get("llama_cpp")
+    if loaded is None:
+        loaded = _import(site)
+    elif not _is_at(loaded, site):
+        raise EngineError(
+            f"another llama.cpp is loaded in this process already, from {Path(loaded.__file__ or '').parent}",
+            hint="gpt-oss chat --help",
+        )
+    _register_backends()
+    return loaded
+
+
+def _is_at(loaded: Any, site: str | None) -> bool:
+    spec = PathFinder.find_spec("llama_cpp", [site] if site is not None else None)
+    return spec is not None and spec.origin is not None and Path(spec.origin) == Path(loaded.__file__)
+
+
+def _import(site: str | None) -> Any:
+    kept, path = os.environ.get(_OTHER_LIBRARIES), list(sys.path)
+    try:
+        if site is not None:
+            sys.path.insert(0, site)
+            os.environ.pop(_OTHER_LIBRARIES, None)
+        return importlib.import_module("llama_cpp")
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:
+        # What was imported before it failed would be taken for the next build's.
+        for name in [name for name in sys.modules if name.partition(".")[0] == "llama_cpp"]:
+            del sys.modules[name]
+        raise EngineError(f"llama.cpp cannot be loaded: {error}", hint="gpt-oss doctor") from error
+    finally:
+        sys.path[:] = path
+        if kept is not None:
+            os.environ[_OTHER_LIBRARIES] = kept
+
+
+def _register_backends() -> None:
+    """Load backends that are separate files, as in releases of llama.cpp: compiled-in ones are there already.
+
+    From the build's own folder only: ggml's default also searches the working directory.
+    """
+    from llama_cpp import _ggml
+
+    lib = _ggml.libggml
+    count = getattr(lib, "ggml_backend_reg_count", None)
+    if count is None:
+        return
+    count.restype = ctypes.c_size_t
+    if count() == 0:
+        load = lib.ggml_backend_load_all_from_path
+        load.restype, load.argtypes = None, (ctypes.c_char_p,)
+        load(os.fsencode(_ggml.libggml_base_path))
