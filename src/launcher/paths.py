@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher.errors import UsageError
+from launcher.system.files import replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,7 +90,7 @@ def write_atomic(path: Path, content: bytes | str, *, mode: int = 0o600) -> None
             # Otherwise a power cut can leave the new name on an empty file.
             os.fsync(file.fileno())
         part.chmod(mode)
-        part.replace(path)
+        replace(part, path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise

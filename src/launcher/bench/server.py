@@ -30,6 +30,7 @@ from launcher.engines.programs import find_llama_server
 from launcher.errors import EngineError
 from launcher.planner.types import LoadParams
 from launcher.store.types import without_hub_login
+from launcher.system.children import OWN_GROUP, with_libraries
 
 _HOST = "127.0.0.1"
 _READY_S = 900.0
@@ -214,8 +215,9 @@ def open_server(
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=log,
-            env={**env, "LLAMA_SERVER_ROUTER_PORT": "0"},
+            env=with_libraries(command[0], {**env, "LLAMA_SERVER_ROUTER_PORT": "0"}),
             start_new_session=True,  # Ctrl-C on the terminal is the launcher's
+            creationflags=OWN_GROUP,
         )
         try:
             session = ServerSession(process, log, port)

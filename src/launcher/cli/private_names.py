@@ -7,6 +7,7 @@ import getpass
 import os
 import platform
 import socket
+import sys
 from pathlib import Path
 
 _SHORTEST = 2
@@ -28,10 +29,10 @@ def private_names() -> tuple[str, ...]:
 
 def _full_name() -> list[str]:
     """As the system's list of users has it: whole, and word by word."""
-    try:
-        import pwd
-    except ImportError:  # Windows has none
+    if sys.platform == "win32":  # which has no such list
         return []
+    import pwd
+
     try:
         whole = pwd.getpwuid(os.getuid()).pw_gecos.partition(",")[0].strip()
     except KeyError:

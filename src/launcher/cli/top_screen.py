@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from launcher.cli.output import report_console
 from launcher.cli.top_view import Page, page_now
@@ -21,6 +22,9 @@ from launcher.server.watch import Status, Watch, away
 
 _HISTORY = 240
 """Readings that are kept: more than any line of the page is wide."""
+
+_LOOK_S = 0.02
+"""Between two looks for a key, where it cannot be waited for: shorter than anybody notices."""
 
 Key = Callable[[float], str | None]
 """Waits for so many seconds; a key that was pressed, or None."""
@@ -90,6 +94,11 @@ def keyboard() -> Iterator[Key]:
     if not sys.stdin.isatty():
         yield _no_key
         return
+    if sys.platform == "win32":
+        import msvcrt
+
+        yield lambda timeout_s: pressed_at(msvcrt, timeout_s)
+        return
     import termios
     import tty
 
@@ -105,6 +114,38 @@ def keyboard() -> Iterator[Key]:
 def _no_key(timeout_s: float) -> str | None:
     time.sleep(timeout_s)
     return None
+
+
+class Console(Protocol):
+    """Windows' own console, as Python's msvcrt gives it."""
+
+    def kbhit(self) -> bool:
+        """Whether a key waits to be read."""
+        ...
+
+    def getwch(self) -> str:
+        """The next key, not shown."""
+        ...
+
+
+def pressed_at(
+    console: Console,
+    timeout_s: float,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> str | None:
+    """A key of Windows' console, which cannot be waited for: it is looked for again and again."""
+    until = clock() + timeout_s
+    while not console.kbhit():
+        if clock() >= until:
+            return None
+        sleep(_LOOK_S)
+    key = console.getwch()
+    if key in {"\0", "\xe0"}:  # an arrow, or another key that comes as two
+        console.getwch()
+        return None
+    return key
 
 
 def _pressed(descriptor: int, timeout_s: float) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -182,12 +183,15 @@ def _put_aside(path: Path, why: str, now: datetime) -> str:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keep other launchers from opening a history in this folder, where the system has such locks."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
+    """Keep other launchers from opening a history in this folder, where the disk has such locks."""
+    if sys.platform == "win32":
+        from filelock import FileLock
+
+        with FileLock(folder / "opening.lock"):
+            yield
         return
+    import fcntl
+
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):  # network disks may have no locks

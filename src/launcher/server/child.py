@@ -23,6 +23,7 @@ from launcher.errors import EngineError
 from launcher.server import deathsig
 from launcher.server.log import LogFile, is_warning
 from launcher.store.types import without_hub_login
+from launcher.system.children import OWN_GROUP, Job, with_libraries
 
 STOP_S = 2.5
 """For a clean end: answers under way are cut, memory is given back. A server that needs longer is stuck."""
@@ -82,12 +83,15 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=child_env(env),
+                env=with_libraries(command[0], child_env(env)),
                 # Ctrl-C on the terminal is the launcher's: it decides how the server ends.
                 start_new_session=True,
+                creationflags=OWN_GROUP,
             )
         except OSError as error:
             raise EngineError(f"{command[0]} cannot be started: {error.strerror or error}") from error
+        self._job = Job()
+        self._job.add(self._process.pid)
         self._pumps = [threading.Thread(target=pump, daemon=True) for pump in (self._read_states, self._read_log)]
         for pump in self._pumps:
             pump.start()
@@ -104,14 +108,16 @@ class Child:
             if self._process.stdin is not None:
                 self._process.stdin.write(_EXIT)
                 self._process.stdin.flush()
-        # While it still loads, nobody reads its stdin.
-        self._process.terminate()
+        # While it still loads, nobody reads its stdin. On Windows there is no signal that asks.
+        if sys.platform != "win32":
+            self._process.terminate()
         try:
             self._process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait(KILL_S)
         self._close_stdin()
+        self._job.end()
         return self._process.returncode
 
     def _close_stdin(self) -> None:

@@ -18,6 +18,7 @@ from launcher.server.front import front_of
 from launcher.server.supervise import Job, MemoryRanOutError, Sink, supervise
 from launcher.server.types import ServerRecord
 from launcher.store.types import without_hub_login
+from launcher.system.children import start_in_background
 
 
 def start_detached(job: Job, sink: Sink) -> ServerRecord:
@@ -30,14 +31,9 @@ def start_detached(job: Job, sink: Sink) -> ServerRecord:
     job.record.log_path.parent.mkdir(parents=True, exist_ok=True)
     job.record.log_path.touch(mode=0o600)
     with job.record.log_path.open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "launcher.server.daemon"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,  # a traceback that nobody foresaw is found there
-            start_new_session=True,
-            cwd="/",
-            env=without_hub_login(os.environ),
+        # What it writes to stderr is a traceback that nobody foresaw, which is found in the log.
+        process = start_in_background(
+            [sys.executable, "-m", "launcher.server.daemon"], log=log, env=without_hub_login(os.environ)
         )
     assert process.stdin is not None  # noqa: S101  # pipes were asked for
     assert process.stdout is not None  # noqa: S101

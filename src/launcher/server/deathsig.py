@@ -11,6 +11,8 @@ import resource
 import signal
 import sys
 
+assert sys.platform != "win32"  # noqa: S101  # type checkers skip what follows there: nothing on Windows imports this
+
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 STACK_BYTES = 512 * 1024 * 1024
 """Of each thread; memory only where it is used. llama.cpp splits a prompt into words by std::regex, which calls itself

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -58,7 +59,7 @@ class LogFile:
 
     def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES) -> None:
         self._path = path
-        self._max_bytes = max_bytes
+        self._max_bytes = self._limit = max_bytes
         self._lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file: BinaryIO = self._open()
@@ -72,10 +73,12 @@ class LogFile:
         with self._lock:
             if self._file.closed:
                 return
-            if self._file.tell() > self._max_bytes:
+            if self._file.tell() > self._limit:
                 self._file.close()
-                self._path.replace(self._path.with_suffix(self._path.suffix + ".1"))
+                with suppress(OSError):  # Windows keeps a name that somebody reads: the file goes on
+                    self._path.replace(self._path.with_suffix(self._path.suffix + ".1"))
                 self._file = self._open()
+                self._limit = self._file.tell() + self._max_bytes
             self._file.write(line.encode("utf-8", "replace") + b"\n")
 
     def close(self) -> None:

@@ -48,7 +48,7 @@ def manager_here(
         UsageError: it has none that is known here.
     """
     if platform == "darwin":
-        return Launchd(run, home, os.getuid() if uid is None else uid)
+        return Launchd(run, home, _uid() if uid is None else uid)
     if platform == "linux":
         config = environ.get("XDG_CONFIG_HOME", "")
         return Systemd(run, Path(config) if config.startswith("/") else home / ".config")
@@ -56,3 +56,9 @@ def manager_here(
         "user services are written for systemd and launchd, and this system has neither",
         hint="gpt-oss serve --detach",
     )
+
+
+def _uid() -> int:
+    if sys.platform == "win32":
+        return 0
+    return os.getuid()

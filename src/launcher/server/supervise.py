@@ -30,6 +30,7 @@ from launcher.server import registry
 from launcher.server.child import Child, ChildEvent, Ended, LoadProgress, StateChange, Warned
 from launcher.server.log import LogFile, is_about_memory, message_of
 from launcher.server.types import ServerRecord
+from launcher.system import stop_event
 
 STALL_S = 600.0
 """Without progress while loading. The warm-up of a 120b on a slow disk reads 60 GB without telling: at 100 MB/s."""
@@ -145,10 +146,13 @@ def supervise(
 @contextmanager
 def _signals(put: Callable[[_Event], None]) -> Iterator[None]:
     """SIGINT, SIGTERM and a closed terminal as events, for as long as the block runs."""
-    wanted = [signal.SIGINT, signal.SIGTERM] + ([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])
+    # A closed terminal is SIGBREAK on Windows, where SIGTERM comes from nobody: a stop event does.
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    wanted = [getattr(signal, name) for name in names if hasattr(signal, name)]
     before = {number: signal.signal(number, lambda got, _frame: put(_Stop(got))) for number in wanted}
     try:
-        yield
+        with stop_event.listen(lambda: put(_Stop(signal.SIGTERM))):
+            yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

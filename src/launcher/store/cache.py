@@ -23,6 +23,7 @@ from pathlib import Path, PurePosixPath
 from launcher.errors import UsageError
 from launcher.store.disk_facts import held_bytes
 from launcher.store.small import read_small
+from launcher.system.files import replace
 from launcher.text import is_safe_path
 
 _REF_BYTES = 1000
@@ -136,7 +137,7 @@ def link_pointer(blob: Path, pointer: Path, *, symlink: Callable[[Path, str], No
     except (OSError, NotImplementedError):
         shutil.move(blob, pointer)
         return
-    fresh.replace(pointer)
+    replace(fresh, pointer)
 
 
 def write_ref(ref: Path, commit: str) -> None:
@@ -149,7 +150,7 @@ def write_ref(ref: Path, commit: str) -> None:
     ref.parent.mkdir(parents=True, exist_ok=True)
     fresh = ref.with_name(f"{ref.name}.{uuid.uuid4().hex[:8]}.tmp")
     fresh.write_text(commit, encoding="utf-8")
-    fresh.replace(ref)
+    replace(fresh, ref)
 
 
 def unfinished(cache_dir: Path) -> list[tuple[Path, int]]:

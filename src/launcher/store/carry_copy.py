@@ -161,7 +161,7 @@ def _take_in(chunk: bytes, progress: ProgressSink, *digests: Digest) -> int:
 
 def forget_cached(path: Path) -> None:
     """Ask the system to read `path` from its disk next time, not from memory. Where it can't, that is no error."""
-    if hasattr(os, "posix_fadvise"):
+    if sys.platform == "linux":
         with suppress(OSError), path.open("rb") as stream:
             os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from launcher.units import GIB, MIB
@@ -39,10 +40,10 @@ def fat_limit_bytes(path: Path) -> int | None:
 
 def size_limit_bytes() -> int | None:
     """The limit of `ulimit -f`; None without one."""
-    try:
-        import resource
-    except ImportError:
+    if sys.platform == "win32":
         return None
+    import resource
+
     soft, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
     return None if soft == resource.RLIM_INFINITY else soft
 

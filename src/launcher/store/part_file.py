@@ -62,7 +62,8 @@ class DiskFile:
     def read_at(self, offset: int, buffer: memoryview) -> int:
         """Fill `buffer` from `offset`, short at the end of the file."""
         if hasattr(os, "preadv"):
-            return os.preadv(self._stream.fileno(), [buffer], offset)
+            n_read: int = os.preadv(self._stream.fileno(), [buffer], offset)
+            return n_read
         with self._lock:
             self._stream.seek(offset)
             return self._stream.readinto(buffer) or 0  # type: ignore[attr-defined,no-any-return,unused-ignore]
@@ -70,7 +71,8 @@ class DiskFile:
     def write_at(self, offset: int, data: memoryview) -> int:
         """Write some of `data`."""
         if hasattr(os, "pwrite"):
-            return os.pwrite(self._stream.fileno(), data, offset)
+            n_written: int = os.pwrite(self._stream.fileno(), data, offset)
+            return n_written
         with self._lock:
             self._stream.seek(offset)
             return self._stream.write(data)

@@ -9,6 +9,8 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from launcher.system.files import replace
+
 SMALL_BYTES = 64 * 1024**2
 """Five times the largest file that the launcher keeps."""
 
@@ -41,6 +43,6 @@ def write_json(path: Path, data: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         partial.write_text(json.dumps(data, separators=(",", ":")), encoding="utf-8")
-        partial.replace(path)
+        replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

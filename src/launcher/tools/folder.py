@@ -26,7 +26,8 @@ def overfull(folder: Path, max_bytes: int) -> str | None:
                 for entry in entries:
                     n_entries += 1
                     with suppress(FileNotFoundError):
-                        n_bytes += entry.stat(follow_symlinks=False).st_blocks * _BLOCK
+                        found = entry.stat(follow_symlinks=False)
+                        n_bytes += getattr(found, "st_blocks", -(-found.st_size // _BLOCK)) * _BLOCK
                         if entry.is_dir(follow_symlinks=False):
                             waiting.append((entry.path, depth + 1))
                     if n_entries > MAX_ENTRIES:

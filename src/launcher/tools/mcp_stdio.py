@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from mcp.shared.message import SessionMessage
 from mcp.types import JSONRPCMessage
 
+from launcher.system.children import OWN_GROUP, Job
 from launcher.tools.capped_log import CappedLog
 from launcher.tools.mcp_types import McpServer
 from launcher.tools.text import clean_line
@@ -30,6 +33,12 @@ _TERM_S = 0.5
 """For one that does not, to end at SIGTERM."""
 _INHERITED = ("HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER")
 """Variables that every server gets; keys and tokens only those it is given by name."""
+_INHERITED_ON_WINDOWS = (
+    *("APPDATA", "COMSPEC", "HOMEDRIVE", "HOMEPATH", "LOCALAPPDATA", "NUMBER_OF_PROCESSORS", "OS", "PATH", "PATHEXT"),
+    *("PROCESSOR_ARCHITECTURE", "PROGRAMDATA", "PROGRAMFILES", "PROGRAMFILES(X86)", "SYSTEMDRIVE", "SYSTEMROOT"),
+    *("TEMP", "TMP", "USERNAME", "USERPROFILE", "WINDIR"),
+)
+"""The same there: without SYSTEMROOT hardly a program starts, without the folders neither npx nor uvx finds its own."""
 
 Streams = tuple[MemoryObjectReceiveStream[SessionMessage | Exception], MemoryObjectSendStream[SessionMessage]]
 
@@ -48,9 +57,19 @@ class Heard:
     """Once it is gone."""
 
 
-def environment_of(server: McpServer, environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables of a server's process."""
-    return {**{name: environ[name] for name in _INHERITED if name in environ}, **server.env}
+def environment_of(server: McpServer, environ: Mapping[str, str], *, system: str = sys.platform) -> dict[str, str]:
+    """The variables of a server's process. Windows writes their names in small or large letters as it likes."""
+    if system != "win32":
+        return {**{name: environ[name] for name in _INHERITED if name in environ}, **server.env}
+    return {**{name: value for name, value in environ.items() if name.upper() in _INHERITED_ON_WINDOWS}, **server.env}
+
+
+def program_of(server: McpServer, environ: Mapping[str, str], *, system: str = sys.platform) -> str:
+    """What is started: on Windows with its ending, since that adds `.exe` at most, and npx is called npx.cmd."""
+    if system != "win32":
+        return server.command
+    path = next((value for name, value in environ.items() if name.upper() == "PATH"), None)
+    return shutil.which(server.command, path=path) or server.command
 
 
 @asynccontextmanager
@@ -60,18 +79,22 @@ async def stdio_transport(server: McpServer, log: CappedLog, heard: Heard) -> As
     Raises:
         OSError: it cannot be started.
     """
+    environ = environment_of(server, os.environ)
     process = await asyncio.create_subprocess_exec(
-        server.command,
+        program_of(server, environ),
         *server.args,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env=environment_of(server, os.environ),
+        env=environ,
         cwd=server.cwd,
         # Ctrl-C on the terminal is the launcher's; and the group is ended as one.
         start_new_session=True,
+        creationflags=OWN_GROUP,
         limit=_MAX_LINE_BYTES,
     )
+    job = Job()
+    job.add(process.pid)
     to_session, read = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     write, from_session = anyio.create_memory_object_stream[SessionMessage](0)
     try:
@@ -83,7 +106,7 @@ async def stdio_transport(server: McpServer, log: CappedLog, heard: Heard) -> As
                 yield read, write
             finally:
                 with anyio.CancelScope(shield=True):
-                    await _end(process, heard)
+                    await _end(process, heard, job)
                 tasks.cancel_scope.cancel()
     finally:
         for stream in (to_session, read, write, from_session):
@@ -141,16 +164,20 @@ async def _write_messages(
                 await process.stdin.drain()
 
 
-async def _end(process: asyncio.subprocess.Process, heard: Heard) -> None:
-    """End the server by its protocol, then by signals; then the processes that it left."""
+async def _end(process: asyncio.subprocess.Process, heard: Heard, job: Job) -> None:
+    """End the server by its protocol, then by signals or its job; then the processes that it left."""
     assert process.stdin is not None  # noqa: S101  # a pipe was asked for
     process.stdin.close()
     if heard.answers:
         await _gone(process, _POLITE_S)
-    if process.returncode is None:
-        _signal_group(process, signal.SIGTERM)
-        await _gone(process, _TERM_S)
-    _signal_group(process, signal.SIGKILL)
+    if sys.platform == "win32":
+        if not job.end() and process.returncode is None:
+            process.kill()
+    else:
+        if process.returncode is None:
+            _signal_group(process, signal.SIGTERM)
+            await _gone(process, _TERM_S)
+        _signal_group(process, signal.SIGKILL)
     await process.wait()
     heard.returncode = process.returncode
     # Somebody outside the group may hold the pipes open still.
@@ -166,5 +193,6 @@ async def _gone(process: asyncio.subprocess.Process, seconds: float) -> None:
 
 
 def _signal_group(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)
+    if sys.platform != "win32":
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import selectors
 import signal
@@ -88,8 +89,10 @@ def run(
     """Run code to its end, or until a limit or `cancelled` ends it. Nothing of it is left running.
 
     Raises:
-        OSError: the child cannot be started.
+        OSError: the child cannot be started, or this is Windows.
     """
+    if sys.platform == "win32":
+        raise OSError(errno.ENOSYS, "no code of a model is run on Windows, where nothing would keep it in")
     readable = readable_paths()
     job = Job(
         code=code,
@@ -200,7 +203,7 @@ class _Watch:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End the jail and everything in it."""
-    if process.poll() is None:
+    if sys.platform != "win32" and process.poll() is None:
         if sys.platform.startswith("linux"):
             # It kills what is in it and waits for that to be gone.
             process.terminate()
@@ -215,7 +218,8 @@ def _drain(process: subprocess.Popen[bytes], tail: Tail) -> None:
     """Take what is still in the pipe, without waiting for anyone who may hold its other end."""
     assert process.stdout is not None  # noqa: S101  # a pipe was asked for
     with process.stdout as stream:
-        os.set_blocking(stream.fileno(), False)
+        if sys.platform != "win32":
+            os.set_blocking(stream.fileno(), False)
         with suppress(BlockingIOError):
             while data := os.read(stream.fileno(), _PIECE):
                 tail.add(data)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -38,6 +39,8 @@ def leave() -> None:
     Raises:
         OSError: the system does not allow it.
     """
+    if sys.platform != "linux":
+        raise OSError("namespaces are Linux's")
     uid, gid = os.geteuid(), os.getegid()
     kernel.syscall("unshare", number("unshare"), _ALL)
     Path("/proc/self/setgroups").write_text("deny", encoding="ascii")

@@ -13,6 +13,8 @@ from types import CodeType, FrameType, ModuleType
 
 from launcher.tools.jail.job import FAILED, TIMED_OUT, USER_FILE
 
+assert sys.platform != "win32"  # noqa: S101  # type checkers skip what follows there: nothing on Windows imports this
+
 
 class TimeLimit(BaseException):
     """The time limit; no Exception, since code that catches everything shall not catch it."""
