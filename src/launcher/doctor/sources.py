@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -33,15 +34,22 @@ def _is_root() -> bool:
 
 
 def _groups() -> tuple[str, ...]:
-    try:
-        import grp
-    except ImportError:  # Windows has none
+    if sys.platform == "win32":  # which has no such groups
         return ()
+    import grp
+
     names = []
     for number in os.getgroups():
         with contextlib.suppress(KeyError):  # a group without a name, as in containers
             names.append(grp.getgrgid(number).gr_name)
     return tuple(names)
+
+
+def _glibc() -> str | None:
+    import platform
+
+    name, version = platform.libc_ver()
+    return version if name == "glibc" and version else None
 
 
 def _process_name(pid: int) -> str | None:
@@ -76,6 +84,8 @@ class Sources:
     is_root: Callable[[], bool] = _is_root
     groups: Callable[[], tuple[str, ...]] = _groups
     process_name: Callable[[int], str | None] = _process_name
+    glibc: Callable[[], str | None] = _glibc
+    """Version of the C library; None where it is another than GNU's."""
     now_s: Callable[[], float] = time.time
     clock_s: Callable[[], float] = time.monotonic
     wanted_engine: Callable[[], str | None] = _wanted_engine
