@@ -55,6 +55,7 @@ def sources(name: str, root: Path) -> Sources:
         is_root=lambda: False,
         groups=lambda: ("video",),
         process_name=lambda pid: processes.get(str(pid)),
+        glibc=lambda: data.get("glibc", "2.39") or None,
         now_s=lambda: NOW_S,
         wanted_engine=lambda: "0.3.36",
     )

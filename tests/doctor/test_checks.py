@@ -20,6 +20,7 @@ from launcher.doctor.checks_place import (
     check_speed,
 )
 from launcher.doctor.known import Present, check_known, parse_known
+from launcher.doctor.remedies import Means, get_engine
 from launcher.doctor.report import shared_json, shared_text
 from launcher.doctor.types import (
     Check,
@@ -59,6 +60,7 @@ MAC = replace(LINUX, system="Darwin", packages="brew", distro=None)
 WINDOWS = replace(LINUX, system="Windows", packages="winget", distro=None)
 WSL = replace(LINUX, wsl=True)
 TOOLKIT = Toolkit(nvcc=None, rocm=None, glslc=False, vulkan_headers=False, compiler=True)
+MEANS = Means(platform=LINUX, toolkit=TOOLKIT)
 
 
 def line(checks: tuple[Check, ...]) -> tuple[str, str | None]:
@@ -207,26 +209,94 @@ def test_a_swap_that_is_in_use_beside_little_ram() -> None:
 def test_an_engine_of_another_version_and_one_without_a_server() -> None:
     engine = report()
     fine = EngineFiles(wanted="0.3.36", llama_server=True)
-    assert line(check_engine(engine, fine, TOOLKIT, LINUX)) == ("ok", None)
-    other = check_engine(engine, replace(fine, wanted="0.3.40"), TOOLKIT, LINUX)
+    assert line(check_engine(engine, fine, MEANS)) == ("ok", None)
+    other = check_engine(engine, replace(fine, wanted="0.3.40"), MEANS)
     assert line(other) == ("fail", "uv sync --reinstall-package llama-cpp-python")
     bare = replace(fine, llama_server=False)
-    assert line(check_engine(engine, bare, TOOLKIT, LINUX)) == (
+    assert line(check_engine(engine, bare, MEANS)) == (
         "warn",
         "uv sync --reinstall-package llama-cpp-python --no-cache",
     )
-    status, remedy = line(check_engine(engine, bare, TOOLKIT, replace(LINUX, install="package")))
-    assert status == "warn"
-    assert str(remedy).startswith(
-        'CMAKE_ARGS="-DLLAMA_BUILD_TOOLS=ON -DLLAMA_BUILD_SERVER=ON -DLLAMA_TOOLS_INSTALL=ON" uv pip install'
+    package = replace(MEANS, platform=replace(LINUX, install="package"))
+    use = "gpt-oss engine use"
+    assert line(check_engine(engine, bare, package)) == (
+        "warn",
+        f"gpt-oss engine install cpu && {use} cpu-0.3.36",
     )
+    metal = report(backends=("MTL", "BLAS"))
+    assert line(check_engine(metal, bare, package)) == (
+        "warn",
+        f"gpt-oss engine install metal && {use} metal-0.3.36",
+    )
+
+
+# --- How an engine is got ---
+
+
+INSTALL = "gpt-oss engine install"
+CUDA, VULKAN = f"{INSTALL} cuda", f"{INSTALL} vulkan"
+BARE = Toolkit(nvcc=None, rocm=None, glslc=False, vulkan_headers=False, compiler=False)
+
+
+@pytest.mark.parametrize(
+    ("backend", "means", "capability", "command"),
+    [
+        ("cuda", MEANS, (8, 6), "sudo apt install nvidia-cuda-toolkit && gpt-oss engine install cuda"),
+        ("cuda", MEANS, (12, 0), "xdg-open https://developer.nvidia.com/cuda-downloads"),
+        (
+            "cuda",
+            replace(MEANS, platform=replace(LINUX, nvidia_repository=True)),
+            (12, 0),
+            "sudo apt install cuda-toolkit-12-8 && gpt-oss engine install cuda",
+        ),
+        ("cuda", replace(MEANS, platform=WSL), (8, 6), "xdg-open https://developer.nvidia.com/cuda-downloads"),
+        ("cuda", replace(MEANS, ready_made=frozenset({"cuda"})), (12, 0), CUDA),
+        ("cuda", replace(MEANS, toolkit=replace(TOOLKIT, nvcc="12.8")), (12, 0), CUDA),
+        (
+            "cuda",
+            replace(MEANS, platform=WINDOWS, toolkit=BARE),
+            (12, 0),
+            "winget install Microsoft.VisualStudio.2022.BuildTools; winget install Nvidia.CUDA; " + CUDA,
+        ),
+        (
+            "vulkan",
+            replace(MEANS, vulkan_drivers=0),
+            (),
+            f"sudo apt install mesa-vulkan-drivers && sudo apt install libvulkan-dev glslc spirv-headers && {VULKAN}",
+        ),
+        ("vulkan", replace(MEANS, ready_made=frozenset({"vulkan"}), vulkan_drivers=1), (), VULKAN),
+        ("metal", replace(MEANS, platform=MAC, toolkit=BARE), (), f"xcode-select --install && {INSTALL} metal"),
+        ("cpu", MEANS, (), f"{INSTALL} cpu"),
+        ("cpu", replace(MEANS, toolkit=BARE), (), "sudo apt install build-essential && gpt-oss engine install cpu"),
+        ("cpu", replace(MEANS, toolkit=None), (), f"{INSTALL} cpu"),
+    ],
+)  # fmt: skip
+def test_an_engine_is_got_with_what_is_here(
+    backend: str, means: Means, capability: tuple[int, ...], command: str
+) -> None:
+    assert get_engine(backend, means, capability=capability) == command
+
+
+def test_a_toolkit_that_does_not_compile_for_the_gpu_is_replaced_first() -> None:
+    old = replace(MEANS, toolkit=replace(TOOLKIT, nvcc="12.0"))
+    first = "sudo apt install cuda-toolkit-12-8"
+    assert get_engine("cuda", old, toolkit_first=first) == f"{first} && gpt-oss engine install cuda"
+    ready = replace(old, ready_made=frozenset({"cuda"}))
+    assert get_engine("cuda", ready, toolkit_first=first) == "gpt-oss engine install cuda"
 
 
 # --- Known-bad versions ---
 
 
 def here(**changes: Any) -> Present:
-    facts: dict[str, Any] = {"platform": LINUX, "versions": {}, "variables": (), "backends": ("CPU",), "gpus": ()}
+    facts: dict[str, Any] = {
+        "means": MEANS,
+        "has_cuda": False,
+        "versions": {},
+        "variables": (),
+        "backends": ("CPU",),
+        "gpus": (),
+    }
     return Present(**facts | {"n_nvidia": 0, "capabilities": ()} | changes)
 
 
@@ -249,7 +319,10 @@ def test_an_entry_is_met_where_all_that_it_names_is_here() -> None:
     two: dict[str, Any] = {"versions": {"nvidia-driver": "545.29.06"}, "n_nvidia": 2}
     assert line(check_known(table, here(**two))) == ("fail", "fetch it")
     fedora = replace(LINUX, packages="dnf")
-    assert line(check_known(table, here(**two | {"platform": fedora}))) == ("fail", "sudo dnf upgrade it")
+    assert line(check_known(table, here(**two | {"means": replace(MEANS, platform=fedora)}))) == (
+        "fail",
+        "sudo dnf upgrade it",
+    )
     assert line(check_known(table, here(**two | {"n_nvidia": 1}))) == ("ok", None)
     assert line(check_known(table, here(**two | {"versions": {"nvidia-driver": "546.01"}}))) == ("ok", None)
     assert line(check_known(table, here(**two | {"versions": {}}))) == ("ok", None)

@@ -14,11 +14,11 @@ from launcher.server.registry import process_started_s, save
 from launcher.server.types import ServerRecord
 from tests.doctor.machines import MACHINES, sources
 
-SYNC = "uv sync --reinstall-package llama-cpp-python --no-cache"
-CUDA = f'CMAKE_ARGS="-DGGML_CUDA=ON" {SYNC}'
-VULKAN = f'CMAKE_ARGS="-DGGML_VULKAN=ON" {SYNC}'
-METAL = f'CMAKE_ARGS="-DGGML_METAL=ON" {SYNC}'
-NATIVE = f'CMAKE_ARGS="-DGGML_NATIVE=ON" {SYNC}'
+CUDA = "gpt-oss engine install cuda"
+VULKAN = "gpt-oss engine install vulkan"
+METAL = "gpt-oss engine install metal"
+CPU = "gpt-oss engine install cpu"
+PAGE = "xdg-open https://developer.nvidia.com/cuda-downloads"
 PIP = 'uv pip install --python "/venv/bin/python" --reinstall --no-deps'
 USED = ("gpu", "ok", None)
 
@@ -29,16 +29,16 @@ EXPECTED: dict[str, tuple[Line, ...]] = {
     # NVIDIA
     "rtx-4090-cuda": (USED,),
     "rtx-4090-cpu-engine": (("gpu", "fail", CUDA),),
-    "rtx-5070-ti-no-toolkit": (("gpu", "fail", f"sudo apt install cuda-toolkit-12-8 && {CUDA}"),),
+    "rtx-5070-ti-no-toolkit": (("gpu", "fail", CUDA),),
     "rtx-5090-nouveau": (("gpu", "fail", "sudo dnf install akmod-nvidia xorg-x11-drv-nvidia-cuda"),),
     "rtx-5090-closed-modules": (("gpu", "fail", "sudo pacman -S nvidia-open nvidia-utils"),),
     "gtx-1080-ti-cuda-13": (
-        ("gpu", "fail", f"sudo apt install cuda-toolkit-12-9 && {CUDA}"),
-        ("known bad", "fail", "sudo apt install cuda-toolkit-12-9"),
+        ("gpu", "fail", CUDA),
+        ("known bad", "warn", "sudo apt install cuda-toolkit-12-9"),
     ),
     "rtx-5080-old-toolkit": (
-        ("gpu", "fail", f"sudo apt install cuda-toolkit-12-8 && {CUDA}"),
-        ("known bad", "fail", "sudo apt install cuda-toolkit-12-8"),
+        ("gpu", "fail", CUDA),
+        ("known bad", "warn", PAGE),
     ),
     "tesla-t4-old-driver": (
         ("gpu", "fail", "sudo apt install nvidia-driver"),
@@ -52,15 +52,10 @@ EXPECTED: dict[str, tuple[Line, ...]] = {
     "a100-mig-without-a-slice": (("gpu", "fail", "sudo nvidia-smi mig -cgi 0 -C"),),
     "rtx-3090-driver-was-updated": (("gpu", "fail", "sudo reboot"),),
     "rtx-3060-held-by-another-program": (USED, ("gpu memory", "warn", "kill 4242")),
-    "rtx-4090-windows-cpu-engine": (
-        (
-            "gpu",
-            "fail",
-            (
-                "winget install Microsoft.VisualStudio.2022.BuildTools; winget install Nvidia.CUDA; "
-                f'$env:CMAKE_ARGS="-DGGML_CUDA=ON"; {PIP} --no-cache "llama-cpp-python==0.3.36"'
-            ),
-        ),
+    "rtx-4090-windows-cpu-engine": (("gpu", "fail", CUDA),),
+    "rtx-a4000-on-rocky-8": (("gpu", "fail", PAGE),),
+    "rtx-a4000-on-rocky-8-with-nvidias-repository": (
+        ("gpu", "fail", f"sudo dnf install gcc-c++ make && sudo dnf install cuda-toolkit-12-8 && {CUDA}"),
     ),
     "gt-1030-beside-a-cpu-engine": (("gpu", "warn", CUDA),),
     # WSL 2 and Jetson
@@ -76,7 +71,7 @@ EXPECTED: dict[str, tuple[Line, ...]] = {
     "a10-container-lost-its-gpus": (("gpu", "fail", "docker restart 0123456789ab"),),
     "container-started-without-its-gpu": (("gpu", "fail", "docker run --gpus all IMAGE"),),
     "docker-with-a-limit": (
-        ("cpu", "warn", NATIVE),
+        ("cpu", "warn", CPU),
         ("memory", "fail", "docker update --memory 16g --memory-swap 16g 0123456789ab"),
         USED,
     ),
@@ -84,8 +79,9 @@ EXPECTED: dict[str, tuple[Line, ...]] = {
     "vm-with-a-basic-processor": (("cpu", "warn", None), USED),
     "gpu-lent-to-a-vm": (USED,),
     # AMD
-    "rx-7900-xtx-cpu-engine": (
-        ("gpu", "fail", f"sudo pacman -S vulkan-headers vulkan-icd-loader shaderc spirv-headers && {VULKAN}"),
+    "rx-7900-xtx-cpu-engine": (("gpu", "fail", VULKAN),),
+    "rx-6600-on-alpine": (
+        ("gpu", "fail", f"sudo apk add vulkan-headers vulkan-loader-dev shaderc spirv-headers && {VULKAN}"),
     ),
     "rx-7900-xtx-held-by-another-program": (USED, ("gpu memory", "warn", "kill 4242")),
     "mi50-rocm-without-permission": (("gpu", "fail", 'sudo usermod -aG render "$USER"'),),
@@ -93,12 +89,16 @@ EXPECTED: dict[str, tuple[Line, ...]] = {
     "container-without-amds-devices": (("gpu", "fail", "docker run --device /dev/kfd --device /dev/dri IMAGE"),),
     "strix-halo-rocm": (
         USED,
-        ("known bad", "warn", VULKAN),
+        (
+            "known bad",
+            "warn",
+            f"sudo dnf install mesa-vulkan-drivers && {VULKAN} && gpt-oss engine use vulkan-0.3.36",
+        ),
         ("known bad", "warn", "sudo dnf upgrade amd-gpu-firmware"),
     ),
     "ryzen-apu-without-vulkan-driver": (("gpu", "fail", "sudo apt install mesa-vulkan-drivers"),),
     # Intel
-    "arc-b580-cpu-engine": (("gpu", "fail", f"sudo apt install libvulkan-dev glslc spirv-headers && {VULKAN}"),),
+    "arc-b580-cpu-engine": (("gpu", "fail", f"sudo apt install mesa-vulkan-drivers && {VULKAN}"),),
     "arc-a770-windows": (
         USED,
         ("known bad", "warn", "start https://www.intel.com/content/www/us/en/download/785597/"),
@@ -106,15 +106,15 @@ EXPECTED: dict[str, tuple[Line, ...]] = {
     "laptop-intel-graphics": (("memory", "warn", "ps -eo rss,pid,comm --sort=-rss | head"), ("gpu", "warn", VULKAN)),
     # Apple
     "mac-m1-max": (USED,),
-    "mac-m3-ultra-cpu-engine": (("gpu", "fail", f"xcode-select --install && {METAL}"),),
+    "mac-m3-ultra-cpu-engine": (("gpu", "fail", METAL),),
     "mac-python-under-rosetta": (
         ("cpu", "fail", "arch -arm64 uv venv --clear --python cpython-3.12-macos-aarch64 && uv sync"),
         ("gpu", "fail", None),
     ),
     "mac-intel-radeon": (USED, USED),
     # No GPU
-    "server-without-gpu": (("cpu", "warn", NATIVE), USED),
-    "engine-for-another-processor": (("engine", "fail", NATIVE), USED),
+    "server-without-gpu": (("cpu", "warn", CPU), USED),
+    "engine-for-another-processor": (("engine", "fail", CPU), USED),
     "no-engine-no-compiler": (
         ("engine", "fail", f'sudo apt install build-essential && {PIP} "llama-cpp-python==0.3.36"'),
         USED,
@@ -123,6 +123,7 @@ EXPECTED: dict[str, tuple[Line, ...]] = {
 """Lines that are not ok, and those of GPUs."""
 
 WHY = {
+    "rtx-a4000-on-rocky-8": "set that up as the page says, then `gpt-oss engine install cuda`",
     "rtx-5090-nouveau": "nouveau drives it",
     "rtx-5090-closed-modules": "open kernel modules",
     "tesla-t4-old-driver": "needs a driver from 525 on",

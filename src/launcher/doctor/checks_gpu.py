@@ -10,7 +10,7 @@ from launcher.doctor import remedies
 from launcher.doctor.remedies import version
 from launcher.doctor.scene import Scene
 from launcher.doctor.types import Check, Nvidia, NvidiaGpu, Platform
-from launcher.hardware.match import MEMORY_MATCH, idle_devices
+from launcher.hardware.match import BACKENDS, MEMORY_MATCH, idle_devices
 from launcher.hardware.seen import INTEL_INTEGRATED, SeenGpu
 from launcher.hardware.types import IdleDevice
 from launcher.units import GIB, format_bytes
@@ -33,9 +33,6 @@ def check_gpus(scene: Scene, engine: EngineReport, toolkit_first: str | None = N
     idle = idle_devices(
         engine,
         [gpu for gpu in scene.seen if gpu.driver != _IN_A_VM],
-        install=scene.platform.install,
-        system=scene.platform.system,
-        python=scene.platform.python,
         environ=scene.environ,
     )
     by_name = {gpu.description: gpu for gpu in scene.seen}
@@ -161,12 +158,11 @@ def _unused(
     if "hidden by" in idle.reason:
         variable = idle.reason.removeprefix("hidden by ").partition("=")[0]
         return replace(found, status="warn", remedy=remedies.unset(variable, scene.platform))
-    if idle.remedy is not None and engine.devices is not None:
+    if idle.remedy is not None:
         if scene.platform.translated:
             why = "an engine for Intel has no use for it; the line of the CPU says what to do"
             return replace(found, why=why, remedy=None)
-        first = toolkit_first if idle.vendor == "NVIDIA" else None
-        return replace(found, remedy=remedies.then(first, _with_tools(idle, gpu, scene), scene.platform))
+        return _get_engine(found, idle, gpu, scene, toolkit_first)
     if "leaves an integrated GPU alone" in idle.reason:
         return replace(found, status="ok")
     if idle.vendor == "NVIDIA":
@@ -182,24 +178,20 @@ def _is_minor(idle: IdleDevice, gpu: SeenGpu | None, engine: EngineReport) -> bo
     return integrated or engine.devices is None
 
 
-def _with_tools(idle: IdleDevice, gpu: SeenGpu | None, scene: Scene) -> str | None:
-    """The command that compiles, after the one that installs what it takes and is not here."""
-    toolkit, platform = scene.toolkit, scene.platform
-    command = idle.remedy
-    missing: list[remedies.Need] = []
-    if toolkit is not None:
-        if idle.vendor == "NVIDIA" and toolkit.nvcc is None:
-            capability = version((gpu.compute_capability if gpu is not None else None) or "0")
-            # Distributions' own packages are older than Blackwell, and bring a driver that WSL must not have.
-            own = platform.wsl or capability >= (10, 0)
-            missing.append("nvidia's cuda toolkit" if own else "cuda toolkit")
-        if idle.vendor in {"AMD", "Intel"} and not (toolkit.glslc and toolkit.vulkan_headers):
-            missing.append("vulkan sdk")
-        if not toolkit.compiler:
-            missing.insert(0, "compiler")
-    for need in reversed(missing):
-        command = remedies.then(remedies.install(need, platform), command, platform)
-    return command
+def _get_engine(found: Check, idle: IdleDevice, gpu: SeenGpu | None, scene: Scene, toolkit_first: str | None) -> Check:
+    """An engine with the backend that serves it, with what compiling one takes where none is pre-built."""
+    if gpu is None:
+        return found
+    remedy = remedies.get_engine(
+        BACKENDS[gpu.vendor].lower(),
+        scene.means,
+        capability=version(gpu.compute_capability or "0"),
+        toolkit_first=toolkit_first,
+    )
+    why = found.why
+    if remedy is not None and remedies.CUDA_PAGE in remedy:
+        why = f"{why}. Its toolkit is in NVIDIA's repository: set that up as the page says, then `{idle.remedy}`"
+    return replace(found, why=why, remedy=remedy)
 
 
 def _unused_nvidia(found: Check, idle: IdleDevice, gpu: SeenGpu | None, scene: Scene) -> Check:

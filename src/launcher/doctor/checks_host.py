@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from launcher.doctor import remedies
-from launcher.doctor.types import Check, EngineFiles, Platform, Ram, Status, Toolkit
+from launcher.doctor.remedies import Means
+from launcher.doctor.types import Check, EngineFiles, Platform, Ram, Status
 from launcher.hardware.types import Cpu
 from launcher.units import GIB, MIB, format_bytes
 
@@ -24,11 +25,13 @@ SWAP_USED = 0.5
 
 _WIDE = ("AVX2", "AVX512", "AVX512_VNNI", "AVX512_BF16", "AMX_INT8", "DOTPROD", "MATMUL_INT8", "SVE")
 """What decoding gains from, in ggml's names."""
+_KINDS = frozenset({"cuda", "rocm", "vulkan", "sycl", "mtl"})
 _OPTIONS = frozenset({"LLAMAFILE", "OPENMP", "REPACK", "ACCELERATE", "KLEIDIAI", "CPU_HBM"})
 
 
-def check_cpu(cpu: Cpu, engine: EngineReport | None, platform: Platform) -> tuple[Check, ...]:
+def check_cpu(cpu: Cpu, engine: EngineReport | None, means: Means) -> tuple[Check, ...]:
     """The processor's instructions against those that the engine was compiled for, and limits on its time."""
+    platform = means.platform
     features = engine.cpu_features if engine is not None else ()
     used = tuple(name for name in features if name not in _OPTIONS)
     unused = tuple(name for name in _WIDE if used and name in cpu.isa and name not in used)
@@ -47,15 +50,14 @@ def check_cpu(cpu: Cpu, engine: EngineReport | None, platform: Platform) -> tupl
             ),
         )
     found = []
-    if unused and engine is not None:
-        rebuild = remedies.rebuild("GGML_NATIVE", version=engine.version, platform=platform)
+    if unused:
         found.append(
             Check(
                 name="cpu",
                 status="warn",
                 what=f"{name}: the engine was compiled without {', '.join(unused)}, which this processor has",
                 why="it would read prompts faster with them",
-                remedy=rebuild,
+                remedy=remedies.get_engine("cpu", means),
                 data=data,
             )
         )
@@ -148,10 +150,9 @@ def check_swap(ram: Ram, platform: Platform) -> tuple[Check, ...]:
     return (Check(name="swap", status="ok", what=what, data=data),)
 
 
-def check_engine(
-    engine: EngineReport, files: EngineFiles, toolkit: Toolkit | None, platform: Platform
-) -> tuple[Check, ...]:
+def check_engine(engine: EngineReport, files: EngineFiles, means: Means) -> tuple[Check, ...]:
     """The engine: installed, of the right version, able to start, with its tools."""
+    platform, toolkit = means.platform, means.toolkit
     data = {
         "version": engine.version,
         "wanted": files.wanted,
@@ -171,7 +172,7 @@ def check_engine(
         )
     if engine.devices is None:
         crashed = "another CPU" in (engine.note or "")
-        remedy = remedies.rebuild("GGML_NATIVE", version=engine.version, platform=platform) if crashed else install
+        remedy = remedies.get_engine("cpu", means) if crashed else install
         return (
             Check(
                 name="engine", status="fail", what=f"{named} does not start", why=engine.note, remedy=remedy, data=data
@@ -185,11 +186,17 @@ def check_engine(
     if not files.llama_server:
         what = f"{named}, without llama-server"
         why = "chat runs, serve does not"
-        # The options that pyproject.toml sets, which an installation as a package does not read.
-        tools = "LLAMA_BUILD_TOOLS=ON -DLLAMA_BUILD_SERVER=ON -DLLAMA_TOOLS_INSTALL"
         remedy = f"{install} --no-cache"
-        if platform.install == "package":
-            remedy = remedies.rebuild(tools, version=engine.version, platform=platform)
+        if platform.install == "package":  # which does not read the options of pyproject.toml
+            remedy = _another(engine, means) or install
         found.append(Check(name="engine", status="warn", what=what, why=why, remedy=remedy, data=data))
     what = f"{named}, backends {', '.join(engine.backends) or 'none'}"
     return tuple(found) or (Check(name="engine", status="ok", what=what, data=data),)
+
+
+def _another(engine: EngineReport, means: Means) -> str | None:
+    """The command that gets an engine of the same kind with all its programs, and takes it from then on."""
+    backend = next((name.lower() for name in engine.backends if name.lower() in _KINDS), "cpu")
+    backend = {"mtl": "metal"}.get(backend, backend)
+    use = f"gpt-oss engine use {backend}-{engine.version}" if engine.version else None
+    return remedies.then(remedies.get_engine(backend, means), use, means.platform)

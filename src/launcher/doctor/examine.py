@@ -60,6 +60,8 @@ class Facts:
     hub: Hub | None = None
     port: Port | None = None
     clock: Clock | None = None
+    ready_made: frozenset[str] = frozenset()
+    """Backends that a pre-built engine for this machine has."""
     missing: Mapping[str, str] = field(default_factory=dict)
     """By the name of a fact: why it could not be had."""
 
@@ -92,6 +94,7 @@ def _scene(facts: Facts) -> Scene:
         toolkit=facts.toolkit,
         nodes=facts.nodes,
         environ=facts.environ,
+        ready_made=facts.ready_made,
     )
 
 
@@ -102,7 +105,7 @@ def _need(facts: Facts, name: str) -> _NoFactError:
 def _cpu(facts: Facts) -> tuple[Check, ...]:
     if facts.cpu is None:
         raise _need(facts, "cpu")
-    return check_cpu(facts.cpu, facts.engine, facts.platform)
+    return check_cpu(facts.cpu, facts.engine, _scene(facts).means)
 
 
 def _memory(facts: Facts) -> tuple[Check, ...]:
@@ -120,7 +123,7 @@ def _swap(facts: Facts) -> tuple[Check, ...]:
 def _engine(facts: Facts) -> tuple[Check, ...]:
     if facts.engine is None or facts.engine_files is None:
         raise _need(facts, "engine" if facts.engine is None else "engine_files")
-    return check_engine(facts.engine, facts.engine_files, facts.toolkit, facts.platform)
+    return check_engine(facts.engine, facts.engine_files, _scene(facts).means)
 
 
 def _gpus(facts: Facts) -> tuple[Check, ...]:

@@ -18,7 +18,7 @@ from launcher.doctor.examine import Facts
 from launcher.doctor.known import FILE_NAME, KnownBad, parse_known
 from launcher.doctor.sources import Sources
 from launcher.doctor.system import read_platform
-from launcher.doctor.types import Clock, EngineFiles, Folder, Missing, Ram
+from launcher.doctor.types import Clock, EngineFiles, Folder, Missing, Nvidia, Platform, Ram
 from launcher.errors import LauncherError
 from launcher.hardware import apple, linux
 from launcher.hardware.seen import read_text
@@ -93,7 +93,31 @@ def facts_of(sources: Sources, found: Mapping[str, Any]) -> Facts:
     missing = {name: value.why for name, value in found.items() if isinstance(value, Missing)}
     had = {name: value for name, value in found.items() if name not in missing}
     platform = had.pop("platform", None) or read_platform(replace(sources, groups=tuple))
-    return Facts(platform=platform, environ=sources.machine.environ, missing=missing, **had)
+    nvidia = had["nvidia"][0] if "nvidia" in had else None
+    ready_made = _ready_made(platform, nvidia)
+    return Facts(platform=platform, environ=sources.machine.environ, missing=missing, ready_made=ready_made, **had)
+
+
+def _ready_made(platform: Platform, nvidia: Nvidia | None) -> frozenset[str]:
+    """Backends that a pre-built engine which runs here has, by the table that is shipped; none where it is damaged."""
+    from launcher.builds.shelf import Target, as_version, fitting, read_shelf
+    from launcher.builds.types import BACKENDS
+
+    try:
+        shelf = read_shelf()
+    except LauncherError:
+        return frozenset()
+    glibc = as_version(platform.glibc) if platform.glibc else None
+    target = Target(system=platform.system, arch=platform.arch, glibc=glibc)
+    gpus = nvidia.gpus if nvidia is not None else ()
+    driver_cuda = as_version(nvidia.cuda) if nvidia is not None and nvidia.cuda else None
+    capabilities = tuple(gpu.compute_capability for gpu in gpus)
+    return frozenset(
+        backend
+        for backend in BACKENDS
+        for archive in fitting(shelf, backend, target, capabilities=capabilities, driver_cuda=driver_cuda)
+        if archive.brings
+    )
 
 
 def read_known() -> KnownBad:

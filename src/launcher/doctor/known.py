@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from launcher.doctor.remedies import as_root, rebuild, unset, version
+from launcher.doctor.remedies import Means, as_root, from_nvidia, get_engine, then, unset, version
 from launcher.doctor.scene import Scene
-from launcher.doctor.types import Check, Platform, Versions
+from launcher.doctor.types import Check, Versions
 from launcher.errors import DamagedFileError
 from launcher.records import RecordError, from_jsonable
 
@@ -55,13 +55,15 @@ class KnownBad:
 class Present:
     """What is here, in the file's words."""
 
-    platform: Platform
+    means: Means
     versions: Mapping[str, str]
     """By subject."""
     variables: tuple[str, ...]
     backends: tuple[str, ...]
     gpus: tuple[str, ...]
     """Names."""
+    has_cuda: bool
+    """Whether an engine computes with CUDA already."""
     n_nvidia: int
     capabilities: tuple[tuple[int, ...], ...]
 
@@ -99,11 +101,12 @@ def present(scene: Scene, versions: Versions | None) -> Present:
     gpus = nvidia.gpus if nvidia is not None else ()
     devices = (engine.devices or ()) if engine is not None else ()
     return Present(
-        platform=scene.platform,
+        means=scene.means,
         versions=found,
         variables=versions.variables if versions is not None else (),
         backends=engine.backends if engine is not None else (),
         gpus=(*(gpu.description for gpu in scene.seen), *(device.description for device in devices)),
+        has_cuda=any(device.backend == "CUDA" for device in devices),
         n_nvidia=len(gpus),
         capabilities=tuple(gpu.compute_capability for gpu in gpus if gpu.compute_capability is not None),
     )
@@ -113,7 +116,7 @@ def concerns(entry: Known, here: Present) -> bool:
     """Whether all that an entry names is here."""
     lowest = version(entry.capability_at_least or "0")
     tests = (
-        entry.system in (None, here.platform.system),
+        entry.system in (None, here.means.platform.system),
         entry.n_gpus is None or here.n_nvidia >= entry.n_gpus,
         entry.backend is None or entry.backend in here.backends,
         entry.gpu is None or any(re.search(entry.gpu, name) for name in here.gpus),
@@ -138,13 +141,18 @@ def _is_version(entry: Known, here: Present) -> bool:
 
 def remedy_of(entry: Known, here: Present) -> str | None:
     """The command of an entry for this system."""
-    ways, platform = entry.remedy, here.platform
+    ways, platform = entry.remedy, here.means.platform
     if "unset" in ways:
         return unset(ways["unset"], platform)
-    if "rebuild" in ways:
-        return rebuild(ways["rebuild"], version=here.versions.get("llama-cpp-python"), platform=platform)
+    if "engine" in ways:
+        backend, number = ways["engine"], here.versions.get("llama-cpp-python")
+        use = f"gpt-oss engine use {backend}-{number}" if number else None
+        return then(get_engine(backend, here.means), use, platform)
     command = ways.get(platform.packages or "")
-    return as_root(command, platform) if command is not None else ways.get("any")
+    if command is None:
+        return ways.get("any")
+    command = as_root(command, platform)
+    return from_nvidia(command, platform) if "cuda-toolkit" in command else command
 
 
 def toolkit_first(table: KnownBad, here: Present) -> str | None:
@@ -163,7 +171,7 @@ def check_known(table: KnownBad, here: Present) -> tuple[Check, ...]:
     return tuple(
         Check(
             name="known bad",
-            status=entry.status,
+            status="warn" if _is_spare(entry, here) else entry.status,
             what=entry.what,
             why=entry.why,
             remedy=remedy_of(entry, here),
@@ -171,3 +179,8 @@ def check_known(table: KnownBad, here: Present) -> tuple[Check, ...]:
         )
         for entry in met
     )
+
+
+def _is_spare(entry: Known, here: Present) -> bool:
+    """Whether an entry is of a toolkit that nothing has to be compiled with: engines can be had, or are here."""
+    return entry.subject == "cuda-toolkit" and ("cuda" in here.means.ready_made or here.has_cuda)

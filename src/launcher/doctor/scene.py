@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from launcher.doctor.remedies import Means
 from launcher.doctor.types import Nodes, Nvidia, Platform, Toolkit
 
 if TYPE_CHECKING:
@@ -26,3 +27,11 @@ class Scene:
     nodes: Nodes | None
     environ: Mapping[str, str]
     """Has the variables that hide GPUs."""
+    ready_made: frozenset[str] = frozenset()
+    """Backends that a pre-built engine for this machine has."""
+
+    @property
+    def means(self) -> Means:
+        """What an engine can be got with."""
+        drivers = self.nodes.vulkan_drivers if self.nodes is not None else None
+        return Means(platform=self.platform, toolkit=self.toolkit, ready_made=self.ready_made, vulkan_drivers=drivers)

@@ -19,6 +19,8 @@ _BY_DISTRO: dict[str, PackageManager] = {
     **dict.fromkeys(("arch", "manjaro", "endeavouros", "cachyos"), "pacman"),
     "alpine": "apk",
 }
+_REPOSITORIES = ("etc/apt/sources.list.d", "etc/yum.repos.d", "etc/zypp/repos.d")
+"""Where repositories of packages are listed; NVIDIA's names its file after CUDA and the system."""
 _IN_CGROUP = (("kubepods", "kubernetes"), ("docker", "docker"), ("libpod", "podman"), ("lxc", "lxc"))
 
 
@@ -82,6 +84,8 @@ def read_platform(sources: Sources) -> Platform:
         groups=sources.groups(),
         install=machine.install,
         python=machine.python,
+        glibc=sources.glibc() if linux else None,
+        nvidia_repository=any(child for folder in _REPOSITORIES for child in (machine.root / folder).glob("cuda-*")),
     )
 
 

@@ -65,6 +65,10 @@ class Platform:
     """Groups of this person, by name."""
     install: Literal["checkout", "package"]
     python: str
+    glibc: str | None = None
+    """Version of the C library, where it is GNU's."""
+    nvidia_repository: bool = False
+    """Whether packages can be had from NVIDIA's own repository."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
