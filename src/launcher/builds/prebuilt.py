@@ -1,0 +1,262 @@
+"""Engines that others compiled: find the archive, fetch it, lay it out as a build, test it, and put it in the store.
+
+A release of llama.cpp has programs and libraries in one folder, most of them with their backends as separate files
+(GGML_BACKEND_DL), which are looked for beside the program and nowhere else. So `bin/` holds all of it, and
+`llama_cpp/lib/` further names of the libraries, for llama-cpp-python's Python files of the same commit.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+from launcher.builds import store
+from launcher.builds.fetching import Fetcher
+from launcher.builds.releases import COMPILE, Asset, GitHub
+from launcher.builds.shelf import Archive, Pinned, Shelf, matching
+from launcher.builds.types import Backend, Build, BuildRecord, SelfTest, Source
+from launcher.builds.unpack import same_file, unpack
+from launcher.errors import DamagedFileError, EngineError, LauncherError
+from launcher.store.types import without_hub_login
+
+PROGRAM_DEADLINE_S = 30.0
+"""`llama-server --version` answers at once; loading NVIDIA's libraries from a slow disk for the first time takes
+seconds."""
+SERVER = "llama-server"
+_LIBRARY = re.compile(r".*\.(so(\.\d+)*|dylib|dll|metal)")
+_COMMIT = re.compile(r"commit ([0-9a-f]{7,40})|version: \d+ \(([0-9a-f]{7,40})\)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """What will be fetched."""
+
+    archive: Archive
+    version: str
+    """llama-cpp-python's."""
+    pinned: Pinned
+    assets: tuple[Asset, ...]
+    """The engine first, then what it needs of the GPU's maker."""
+
+    @property
+    def name(self) -> str:
+        """Of the build that it becomes."""
+        return f"{self.archive.backend}-{self.version}"
+
+    @property
+    def size_bytes(self) -> int:
+        """To download."""
+        return sum(asset.size_bytes for asset in self.assets)
+
+
+def pinned_of(version: str, shelf: Shelf, github: GitHub) -> Pinned:
+    """Which llama.cpp belongs to a version of llama-cpp-python.
+
+    Raises:
+        EngineError: there is no such version.
+        NetworkError: it is not among those that are known, and GitHub can't be asked.
+    """
+    known = shelf.pinned.get(version)
+    if known is not None:
+        return known
+    commit = github.vendored(version)
+    if commit is None:
+        raise EngineError(
+            f"GitHub knows no llama-cpp-python {version} with a llama.cpp in it", hint="gpt-oss engine install"
+        )
+    return Pinned(commit=commit, tag=github.tag_of(commit))
+
+
+def look_up(candidates: Iterable[Archive], version: str, *, shelf: Shelf, github: GitHub) -> Found:
+    """The first of these archives that its release really has.
+
+    Raises:
+        EngineError: none has.
+        NetworkError: GitHub can't be asked.
+    """
+    pinned = pinned_of(version, shelf, github)
+    backend: Backend | None = None
+    missing: list[str] = []
+    for archive in candidates:
+        backend = archive.backend
+        if archive.kind == "release" and pinned.tag is None:
+            missing.append(f"llama.cpp has made no release of commit {pinned.commit[:9]}, which {version} needs")
+            continue
+        tag = pinned.tag or ""
+        of_bindings = archive.kind == "wheel"
+        repository = shelf.where.bindings if of_bindings else shelf.where.llama_cpp
+        release = github.release(repository, archive.name_of_release(version, tag))
+        names = release.names if release is not None else ()
+        wanted = [archive.pattern(version, tag)]
+        runtime = archive.runtime_pattern(version, tag)
+        wanted += [runtime] if runtime is not None else []
+        found = [matching(pattern, names) for pattern in wanted]
+        if release is not None and all(found):
+            assets = tuple(release.asset(name) for name in found if name is not None)
+            return Found(archive=archive, version=version, pinned=pinned, assets=assets)
+        lacking = next(pattern for pattern, name in zip(wanted, found, strict=True) if name is None)
+        missing.append(f"{repository} has no {lacking} in its release {archive.name_of_release(version, tag)}")
+    raise EngineError(
+        f"there is no {backend or 'such'} engine of llama-cpp-python {version} ready made for this system",
+        details=tuple(dict.fromkeys(missing)),
+        hint=f"gpt-oss engine build {backend}" if backend is not None else COMPILE,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Workshop:
+    """What making a build of an archive takes from outside; tests give fakes."""
+
+    data_dir: Path
+    fetcher: Fetcher
+    bindings: Callable[[str], Path]
+    """The folder `llama_cpp` with the Python files of a version."""
+    self_test: Callable[[Build], SelfTest]
+    system: str
+    arch: str
+    tell: Callable[[str], None] = lambda _: None
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+def install(found: Found, shop: Workshop) -> Build:
+    """Fetch it, lay it out, test it and add it to the store. A build that fails its self-test is kept, and not usable.
+
+    Raises:
+        LauncherError: it can't be fetched, unpacked or added, or is not of the commit that it should be of.
+    """
+    paths = shop.fetcher.fetch(found.assets)
+    with store.staged(shop.data_dir, found.name) as staging:
+        site = staging / store.SITE
+        shop.tell("unpacking")
+        if found.archive.kind == "wheel":
+            unpack(paths[0], site, keep=_of_wheel)
+        else:
+            for path in paths:
+                unpack(path, site / "bin")
+            lay_out(site, shop.bindings(found.version))
+        commit = _checked(site, found)
+        shop.tell("testing it: the demo model's answers against those that are known to be right")
+        result = shop.self_test(Build(name=found.name, site=site, record=None))
+        record = BuildRecord(
+            name=found.name,
+            backend=found.archive.backend,
+            version=found.version,
+            commit=commit,
+            source=Source(kind=found.archive.kind, what=found.assets[0].name, sha256=found.assets[0].sha256),
+            options=(),
+            system=shop.system,
+            arch=shop.arch,
+            made_at=shop.now().isoformat(timespec="seconds"),
+            self_test=result,
+        )
+        build = store.add(staging, record)
+    shop.fetcher.forget(found.assets)
+    return build
+
+
+def _of_wheel(path: PurePosixPath) -> bool:
+    """What of a wheel belongs to a build: other packages' files and the installer's notes do not."""
+    top = path.parts[0]
+    return top in {"llama_cpp", "bin"} or top.endswith(".libs")
+
+
+def lay_out(site: Path, bindings: Path) -> None:
+    """Make a package `llama_cpp` of Python files and of the libraries that are in `bin/`.
+
+    Raises:
+        DamagedFileError: there are no libraries, or no Python files.
+    """
+    programs, package = site / "bin", site / "llama_cpp"
+    libraries = [path for path in programs.iterdir() if path.is_dir() or _LIBRARY.fullmatch(path.name)]
+    if not any("llama" in path.name for path in libraries):
+        raise DamagedFileError("there is no library of llama.cpp in the archive", path=str(programs), hint=COMPILE)
+    if not (bindings / "__init__.py").is_file():
+        raise DamagedFileError(
+            f"llama-cpp-python's Python files are not in {bindings}", path=str(bindings), hint="gpt-oss doctor"
+        )
+    shutil.copytree(bindings, package, ignore=shutil.ignore_patterns("lib", "__pycache__", "bin", "include"))
+    for source in libraries:
+        for path in sorted(source.rglob("*")) if source.is_dir() else [source]:
+            if path.is_file():
+                name = package / "lib" / path.relative_to(programs)
+                name.parent.mkdir(parents=True, exist_ok=True)
+                same_file(path, name)
+
+
+def _checked(site: Path, found: Found) -> str:
+    """The commit, as the programs tell it: libraries of another would not fit the Python files.
+
+    Raises:
+        EngineError: they cannot run here, or are of another commit.
+    """
+    server = site / "bin" / (f"{SERVER}.exe" if found.archive.system == "Windows" else SERVER)
+    if not server.is_file():
+        if found.archive.kind == "release":
+            raise EngineError(f"there is no {SERVER} in {found.assets[0].name}", hint=COMPILE)
+        return found.pinned.commit[:7]
+    told = _version_text(server)
+    commit = commit_of(told)
+    if commit is None:
+        reason = next((line.strip() for line in told.splitlines() if line.strip()), "it prints nothing")
+        raise EngineError(f"{found.assets[0].name} does not run on this system: {reason}", hint=COMPILE)
+    if not found.pinned.commit.startswith(commit):
+        raise EngineError(
+            f"{found.assets[0].name} is of llama.cpp {commit}; llama-cpp-python {found.version} needs "
+            f"{found.pinned.commit[: len(commit)]}",
+            hint=COMPILE,
+        )
+    return commit
+
+
+def commit_of(text: str) -> str | None:
+    """The commit that `llama-server --version` tells; None where it tells none."""
+    found = _COMMIT.search(text)
+    return (found[1] or found[2]) if found else None
+
+
+def _version_text(program: Path) -> str:
+    try:
+        done = subprocess.run(  # noqa: PLW1510
+            (program, "--version"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=PROGRAM_DEADLINE_S,
+            cwd=program.parent,
+            env=without_hub_login(os.environ),
+        )
+    except subprocess.TimeoutExpired:
+        return f"{program.name} --version does not end within {PROGRAM_DEADLINE_S:.0f} s"
+    except OSError as error:
+        return str(error)
+    text = done.stdout.decode(errors="replace")
+    if done.returncode < 0 and commit_of(text) is None:
+        return f"{program.name} --version ends by signal {-done.returncode}\n{text}"
+    return text
+
+
+def environment_bindings(version: str, other: Callable[[str], Path] | None = None) -> Path:
+    """The Python files of a version: the environment's own where that has it, otherwise from elsewhere.
+
+    Raises:
+        LauncherError: it is another, and there is no other way to have it.
+    """
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as version_of
+
+    own = store.environment_build()
+    try:
+        is_own = own is not None and version_of("llama-cpp-python") == version
+    except PackageNotFoundError:
+        is_own = False
+    if own is not None and is_own:
+        return own.package
+    if other is None:
+        raise LauncherError(f"llama-cpp-python {version} is not installed here", hint=COMPILE)
+    return other(version)
