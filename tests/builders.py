@@ -94,8 +94,8 @@ def idle_gpu(
         total_bytes=total,
         free_bytes=total,
         probe="nvml" if vendor == "NVIDIA" else "sysfs",
-        reason="this llama.cpp build is CPU-only; compiling it with CUDA takes the CUDA toolkit (nvcc)",
-        remedy='CMAKE_ARGS="-DGGML_CUDA=ON" uv sync --reinstall-package llama-cpp-python --no-cache',
+        reason="this llama.cpp build is CPU-only; an engine with CUDA would use it",
+        remedy="gpt-oss engine install cuda",
     )
 
 

@@ -68,10 +68,10 @@ def test_the_isa_is_the_engines_and_what_it_leaves_unused_is_said(tmp_path: Path
     found = detect(machine(plant("docker_v2", tmp_path)))
     assert found.cpu.isa == ("AVX", "AVX2", "F16C", "FMA")
     (note,) = found.notes
-    assert note.startswith(
-        "this llama.cpp build does not use AVX512, AVX512_VNNI, which the CPU has; compile it here: "
+    assert note == (
+        "this llama.cpp build does not use AVX512, AVX512_VNNI, which the CPU has; "
+        "one that does: gpt-oss engine install cpu"
     )
-    assert "--no-cache" in note
 
 
 def test_an_rtx_4090_and_a_cpu_only_build(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_an_rtx_4090_and_a_cpu_only_build(tmp_path: Path) -> None:
     assert found.devices == ()
     nvidia, intel = found.idle_devices
     assert nvidia.description == "NVIDIA GeForce RTX 4090"
-    assert nvidia.remedy == 'CMAKE_ARGS="-DGGML_CUDA=ON" uv sync --reinstall-package llama-cpp-python --no-cache'
+    assert nvidia.remedy == "gpt-oss engine install cuda"
     assert intel.description == "Intel Iris Xe Graphics"
 
 
@@ -183,7 +183,7 @@ def test_a_mac_whose_engine_lacks_metal_sees_its_gpu_idle(tmp_path: Path) -> Non
     (gpu,) = found.idle_devices
     assert (gpu.description, gpu.probe) == ("Apple M1 Max", "system_profiler")
     assert gpu.remedy is not None
-    assert "-DGGML_METAL=ON" in gpu.remedy
+    assert gpu.remedy == "gpt-oss engine install metal"
 
 
 def test_a_mac_that_does_not_answer_falls_back_to_psutil(tmp_path: Path) -> None:

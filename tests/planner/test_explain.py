@@ -140,7 +140,7 @@ def test_a_faster_class_is_named_with_the_flag_that_takes_it() -> None:
 
 def test_idle_gpus_and_their_remedy_are_told() -> None:
     found = make_plan(cpu_machine(ram_gib=32, idle=[idle_gpu()]))
-    assert noted(found, "RTX 4090", "CPU-only", "Run: CMAKE_ARGS")
+    assert noted(found, "RTX 4090", "CPU-only", "Run: gpt-oss engine install cuda")
 
 
 def test_gpus_that_a_plan_leaves_idle_are_named() -> None:
