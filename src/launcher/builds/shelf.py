@@ -186,6 +186,31 @@ def fitting(
     )
 
 
+def gap(shelf: Shelf, backend: Backend, target: Target, *, driver_cuda: Version | None) -> str:
+    """Why none of a backend's archives fits this machine, in one sentence."""
+    same = [each for each in shelf.archive if (each.backend, each.system) == (backend, target.system)]
+    running = [each for each in same if runs_on(each, target)]
+    if not same:
+        return f"nobody makes an engine for {backend} on {target.system} that could be fetched"
+    if not running:
+        of_arch = [each for each in same if each.arch == usual_arch(target.arch)]
+        oldest = min((as_version(each.glibc) for each in of_arch if each.glibc), default=None)
+        if oldest is None:
+            return f"there is no ready-made engine for {backend} on {target.arch}"
+        return f"ready-made engines for {backend} need glibc {_dotted(oldest)} or newer"
+    toolkits = [as_version(each.cuda) for each in running if each.cuda and each.brings]
+    if not toolkits:
+        return f"ready-made engines for {backend} need the libraries of the GPU's maker, which are not here"
+    known = "" if driver_cuda is None else f", which knows CUDA {_dotted(driver_cuda)}"
+    if any(drives(each, None, driver_cuda) for each in toolkits):
+        return f"no ready-made engine has code for this GPU with its driver{known}"
+    return f"ready-made engines need a newer driver of NVIDIA's than this one{known}"
+
+
+def _dotted(version: Version) -> str:
+    return ".".join(map(str, version))
+
+
 def matching(pattern: str, names: tuple[str, ...]) -> str | None:
     """The one name that a pattern means, the last of several by version; None where none does."""
     found = sorted((name for name in names if fnmatchcase(name, pattern)), key=_by_numbers)
