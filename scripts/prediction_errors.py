@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(f"  {problem}", flush=True)
     state = args.folder / "state"
     world = World(cache_dir=args.folder / "cache", state_dir=state)
-    hardware = world.detect()
+    hardware = world.detect()[0]
     rates = world.rates(hardware, state)
     rounds = [list(read(models, which, args.folder, hardware, rates)) for which in ROUNDS]
     lines = report(rounds[0], rounds[1], hardware, unit_costs(hardware, rates))

@@ -58,9 +58,9 @@ class Outside:
             raise self.failures[repo]
         yield io.BytesIO(self.content)
 
-    def detect(self) -> Hardware:
+    def detect(self) -> tuple[Hardware, ...]:
         self.detected += 1
-        return cpu_machine(ram_gib=32)
+        return (cpu_machine(ram_gib=32),)
 
     def rates(self, hardware: Hardware, state_dir: Path | None) -> dict[str, Rate]:
         self.measured.append(state_dir is not None)

@@ -195,7 +195,7 @@ def test_the_example_file_shows_the_defaults_where_it_says_so() -> None:
     text = "\n".join(f"{key} = {value}" for key, value in example_assignments().items())
     settings = resolve(file_text=text)
     only_examples = {"quant", "system", "device", "tensor_split", "api_key_file", "cors_origins"}
-    only_examples |= {"url", "tools", "tools_allow", "tools_deny", "limit_rate"}
+    only_examples |= {"build", "url", "tools", "tools_allow", "tools_deny", "limit_rate"}
     for key in set(keys()) - only_examples:
         assert getattr(settings, key) == getattr(Settings(), key), key
 

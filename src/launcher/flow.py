@@ -15,6 +15,16 @@ from launcher.catalogue.types import Catalogue, ModelFile, ModelWeights
 from launcher.errors import DamagedFileError, DoesNotFitError, NetworkError, UsageError
 from launcher.hardware.types import Hardware
 from launcher.planner.choose import plan
+from launcher.planner.engine_choice import (
+    Option,
+    Refusal,
+    choose_engine,
+    engine_note,
+    engine_rows,
+    left_out_notes,
+    nearest_refusal,
+    told_apart,
+)
 from launcher.planner.placement import n_ctx_seq
 from launcher.planner.search import GOOD_N_CTX
 from launcher.planner.tuned import apply_tuned
@@ -27,10 +37,18 @@ if TYPE_CHECKING:
 _CONFIRMATIONS = 4  # each may dismiss a file whose header disagrees with its listing; more means a broken catalogue
 
 
-def _detect() -> Hardware:
-    from launcher.hardware.detect import detect
+def detect_here(build: str | None = None) -> tuple[Hardware, ...]:
+    """This machine by each build of llama.cpp that plans may take.
 
-    return detect()
+    Args:
+        build: `auto`, or the name of the only one; None for what `gpt-oss engine use` chose.
+
+    Raises:
+        LauncherError: the build that is named cannot be used.
+    """
+    from launcher.builds.detect import detect_all
+
+    return detect_all(build)
 
 
 def _rates(hardware: Hardware, state_dir: Path | None) -> Mapping[str, Rate]:
@@ -64,7 +82,8 @@ class World:
 
     cache_dir: Path
     """The launcher's own cache folder, not the hub's."""
-    detect: Callable[[], Hardware] = _detect
+    detect: Callable[[], tuple[Hardware, ...]] = detect_here
+    """This machine, once for each build of llama.cpp that a plan may take: the plan's is the best."""
     model_dirs: tuple[Path, ...] = ()
     """Folders of the person's own to look for models in."""
     state_dir: Path | None = None
@@ -101,22 +120,59 @@ def prepare(
     refresh: bool = False,
     hardware: Hardware | None = None,
     purpose: Purpose | None = None,
+    with_programs: bool = False,
 ) -> Prepared:
-    """Detect, load the catalogue, plan, and confirm the plan on the chosen file's own header.
+    """Detect, load the catalogue, plan with each build of llama.cpp, and take the best.
 
-    The header (13 MB of the file, kept afterwards) is read from disk or from the hub; offline, a plan may rest on the
-    shipped table, and says so. On this machine it has the settings that were tuned here for `purpose`, or for the
-    nearest one; None takes none.
+    A plan is confirmed on the chosen file's own header (13 MB of the file, kept afterwards), which is read from disk or
+    from the hub; offline, a plan may rest on the shipped table, and says so. On this machine it has the settings that
+    were tuned here for `purpose`, or for the nearest one; None takes none. `with_programs` takes a build with
+    llama.cpp's own programs, if there is any.
 
     Raises:
         LauncherError: whatever detect, catalogue or planner refuse.
     """
-    machine = hardware or world.detect()
-    catalogue = _catalogues(request, world, offline=offline, refresh=refresh)(machine)
-    if hardware is None:
+    catalogues = _catalogues(request, world, offline=offline, refresh=refresh)
+    if hardware is not None:
+        return _prepare_on(hardware, catalogues, request, world, offline=offline, purpose=None, here=False)
+    machines, twins = told_apart(world.detect(), with_programs=with_programs)
+    prepared: dict[str, Prepared] = {}
+    refusals = []
+    for machine in machines:
+        try:
+            prepared[machine.engine.name] = _prepare_on(
+                machine, catalogues, request, world, offline=offline, purpose=purpose, here=True
+            )
+        except (DoesNotFitError, UsageError) as error:
+            refusals.append(Refusal(hardware=machine, error=error))
+    if not prepared:
+        refused = nearest_refusal(refusals)
+        refused.details = (*refused.details, *left_out_notes(machines[0]))
+        raise refused
+    options = {name: Option(plan=one.plan, n_params=one.weights.n_params) for name, one in prepared.items()}
+    chosen = choose_engine(tuple(options.values()), request)
+    rows = engine_rows(chosen, tuple(options.values()), refusals, twins)
+    best = prepared[chosen.plan.hardware.engine.name]
+    notes = (*filter(None, [engine_note(rows)]), *left_out_notes(best.hardware), *best.plan.notes)
+    return replace(best, plan=replace(best.plan, notes=notes, engines=rows))
+
+
+def _prepare_on(
+    machine: Hardware,
+    catalogues: Callable[[Hardware], Catalogue],
+    request: PlanRequest,
+    world: World,
+    *,
+    offline: bool,
+    purpose: Purpose | None,
+    here: bool,
+) -> Prepared:
+    """The plan with one build, on this machine (`here`) or another one."""
+    catalogue = catalogues(machine)
+    if here:
         catalogue = catalogue.loadable
     # What was measured here says nothing of another machine.
-    state_dir = world.state_dir if hardware is None else None
+    state_dir = world.state_dir if here else None
     rates = world.rates(machine, state_dir)
     calibration = world.calibration(machine, state_dir)
     offline = offline or catalogue.hub_out_of_reach
@@ -157,14 +213,17 @@ def _asked_n_ctx(request: PlanRequest, plan: Plan) -> int:
 
 def _catalogues(request: PlanRequest, world: World, *, offline: bool, refresh: bool) -> Callable[[Hardware], Catalogue]:
     """The catalogue for a machine, read once for each set of instructions: those decide what is repacked."""
+    listed = False
 
     @cache
     def load(isa: tuple[str, ...]) -> Catalogue:
+        nonlocal listed
+        again, listed = refresh and not listed, True
         return world.load_catalogue(
             request_model=request.model,
             request_quant=request.quant,
             offline=offline,
-            refresh=refresh,
+            refresh=again,
             isa=isa,
             cache_dir=world.cache_dir,
             open_remote=world.remote(offline=offline),

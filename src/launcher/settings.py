@@ -72,6 +72,9 @@ class Settings:
     """How weights get into memory."""
     repack: bool | None = None
     """Whether the CPU backend makes a faster copy of the weights."""
+    build: str | None = None
+    """Build of llama.cpp: `environment`, a name of `gpt-oss engine list`, or `auto`, the one whose plan is best. Unset:
+    what `gpt-oss engine use` chose."""
     tuned: bool = True
     """Whether plans take the settings that `gpt-oss tune` found to be faster here."""
     reasoning_effort: ReasoningEffort | None = None

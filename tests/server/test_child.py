@@ -180,12 +180,12 @@ def test_memory_that_a_server_gives_back() -> None:
     machine = gpu_machine(vram_gib=24, ram_gib=64)
     device = replace(machine.devices[0], free_bytes=10 * GIB)
     busy = replace(machine, devices=(device,))
-    later = with_memory_back(busy, record(server_pid=None))
+    (later,) = with_memory_back([busy], record(server_pid=None))
     assert later.devices[0].free_bytes == 12 * GIB
     assert later.memory.available_bytes == busy.memory.available_bytes
     used = host_usage(os.getpid())
     assert used is not None
-    mine = with_memory_back(busy, record(server_pid=os.getpid()))
+    (mine,) = with_memory_back([busy], record(server_pid=os.getpid()))
     assert mine.memory.available_bytes > busy.memory.available_bytes
 
 

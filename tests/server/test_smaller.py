@@ -26,7 +26,7 @@ RAN_OUT = MemoryRanOutError("it ended: memory ran out", log=("log",), details=("
 
 def on(machine: Hardware, root: Path) -> World:
     """A machine with nothing on disk and no hub."""
-    return Outside(repos=(GGML, GGML.replace("20b", "120b"))).world(root, detect=lambda: machine)
+    return Outside(repos=(GGML, GGML.replace("20b", "120b"))).world(root, detect=lambda: (machine,))
 
 
 def settings_of(**flags: Any) -> Settings:

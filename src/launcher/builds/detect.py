@@ -13,6 +13,7 @@ from launcher.errors import EngineError
 from launcher.hardware.detect import Machine, detect_each
 from launcher.hardware.engine_devices import EngineAt, read_engine
 from launcher.hardware.types import Hardware, OtherEngine
+from launcher.paths import folders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,7 +31,11 @@ def read_build(build: Build) -> EngineReport:
 
 
 def detect_all(
-    build: str | None = None, *, data_dir: Path, machine: Machine | None = None, read: ReadBuild = read_build
+    build: str | None = None,
+    *,
+    data_dir: Path | None = None,
+    machine: Machine | None = None,
+    read: ReadBuild = read_build,
 ) -> tuple[Hardware, ...]:
     """The machine by every build that plans may take; the environment's first, then the newest.
 
@@ -38,14 +43,14 @@ def detect_all(
 
     Args:
         build: `auto` for all, or the name of the only one; None for what `gpt-oss engine use` chose.
-        data_dir: where the store is.
+        data_dir: where the store is; the launcher's own folder by default.
         machine: where to look; this one by default.
         read: how a build of the store is asked.
 
     Raises:
         LauncherError: the build that was named is not there, failed its self-test, or cannot be asked.
     """
-    machine = machine or Machine()
+    machine, data_dir = machine or Machine(), data_dir or folders().data
     own = EngineAt(name=ENVIRONMENT, site=None, read=machine.engine)
     if build == ENVIRONMENT or (build in (None, AUTO) and not (data_dir / "engines").is_dir()):
         found = detect_each((own,), machine)

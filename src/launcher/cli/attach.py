@@ -40,6 +40,7 @@ def find_server(settings: Settings, *, state_dir: Path | None = None) -> ServerR
         and record.ready
         and serves(record, settings)
         and not wants_own_plan(settings, record.n_ctx)
+        and not wants_other_build(settings, record.build)
         and is_alive(record)
     ]
     return min(found, key=lambda record: (record.port != settings.port, record.port), default=None)
@@ -54,6 +55,12 @@ def wants_own_plan(settings: Settings, n_ctx: int) -> bool:
     if "ctx_size" in given and settings.ctx_size is not None and not 0 < settings.ctx_size <= n_ctx:
         return True
     return "min_ctx" in given and settings.min_ctx is not None and settings.min_ctx > n_ctx
+
+
+def wants_other_build(settings: Settings, build: str | None) -> bool:
+    """Whether a flag names another build of llama.cpp than the one that answers."""
+    given = settings.layers.get("build", "").startswith("flag ")
+    return given and settings.build not in ("auto", build)
 
 
 def serves(record: ServerRecord, settings: Settings) -> bool:

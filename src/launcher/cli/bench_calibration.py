@@ -9,6 +9,7 @@ from launcher.cli import options
 
 def calibration(
     *,
+    build: options.Build = None,
     forget: Annotated[bool, typer.Option("--forget", help="Forget all kept runs: plans are as shipped again.")] = False,
     json: options.Json = False,
     debug: options.Debug = False,  # noqa: ARG001  # read by the error boundary
@@ -23,10 +24,11 @@ def calibration(
     import shlex
 
     from launcher.cli.bench_calibration_view import as_json, print_calibration
-    from launcher.cli.context import world
+    from launcher.cli.context import load_settings, world
     from launcher.cli.output import print_json, say
     from launcher.errors import LauncherError, UsageError
     from launcher.hardware.calibration import forget_runs, kept_runs
+    from launcher.hardware.match import best_equipped
     from launcher.paths import folders
     from launcher.planner.costs import figures, unit_costs
 
@@ -43,8 +45,12 @@ def calibration(
             ) from error
         say("forgotten: plans are as shipped again" if there else "no run is kept, so there is nothing to forget")
         return
-    own = world()
-    hardware = own.detect()
+    own = world(load_settings({"build": build}))
+    machines = own.detect()
+    measured = [machine for machine in machines if kept_runs(machine, state_dir=state)]
+    hardware = best_equipped(measured or machines)
+    if len(machines) > 1:
+        say(f"of the engine {hardware.engine.name}; others: --build NAME")
     runs = kept_runs(hardware, state_dir=state)
     found = own.calibration(hardware, state)
     shipped = figures(unit_costs(hardware, own.rates(hardware, state)), found)

@@ -56,6 +56,7 @@ def run_quality(flags: Mapping[str, Any], ask: QualityAsk) -> int:
             prepared.plan.load_params,
             reference_model=reference.model,
             tell=tell,
+            site=prepared.hardware.engine.site,
         )
     if ask.output == "json":
         print_json(report)

@@ -91,6 +91,7 @@ def _plainest(model: Path, prepared: Prepared, settings: Settings) -> LoadParams
         cache_type_v="f16",
         device="none",
         threads=settings.threads,
+        build=prepared.hardware.engine.name,
         offline=is_offline(settings),
     )
     try:

@@ -89,7 +89,8 @@ def run_bench(flags: Mapping[str, Any], ask: Ask, *, gauges: OpenGauges = open_g
         settings = demo_settings(settings, flags)
     # What the settings say of slots is for serving: a test is one sequence, and the server gets slots of its own.
     settings = replace(settings, parallel=None, kv_unified=None)
-    prepared = prepare_plan(settings, refresh=ask.refresh, purpose="chat")
+    programs = any(case.engine != "embedded" for case in cases)
+    prepared = prepare_plan(settings, refresh=ask.refresh, purpose="chat", with_programs=programs)
     plan = prepared.plan
     cases, left_out = fitting(cases, plan.load_params)
     for case in left_out:
@@ -99,7 +100,7 @@ def run_bench(flags: Mapping[str, Any], ask: Ask, *, gauges: OpenGauges = open_g
 
         say(headline(plan))
     # Before the run: what it measures must not judge itself.
-    own = world()
+    own = world(settings)
     predictor = predictor_of(prepared, own)
     local = fetch_model(plan.file, settings)
     path = local.first
@@ -150,16 +151,16 @@ def openers(cases: Sequence[Case], plan: Plan, path: Path) -> dict[EngineName, O
     Raises:
         EngineError: a program is not there.
     """
-    params = bench_params(plan.load_params)
+    params, build = bench_params(plan.load_params), plan.hardware.engine
     names = {case.engine for case in cases}
     found: dict[EngineName, OpenSession] = {}
     if "embedded" in names:
-        found["embedded"] = partial(open_embedded, path, params)
+        found["embedded"] = partial(open_embedded, path, params, site=build.site)
     if "llama-bench" in names:
-        found["llama-bench"] = partial(open_llama_bench, path, params, program=find_llama_bench())
+        found["llama-bench"] = partial(open_llama_bench, path, params, program=find_llama_bench(build))
     if "server" in names:
         served = server_params(plan.load_params, [case for case in cases if case.engine == "server"])
-        found["server"] = partial(open_server, path, served, program=find_llama_server(None))
+        found["server"] = partial(open_server, path, served, program=find_llama_server(None, build))
     return found
 
 

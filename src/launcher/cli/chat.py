@@ -99,6 +99,7 @@ def chat(
     threads: options.Threads = None,
     load_mode: options.LoadMode = None,
     repack: options.Repack = None,
+    build: options.Build = None,
     tuned: options.Tuned = None,
     offline: options.Offline = None,
     limit_rate: options.LimitRate = None,

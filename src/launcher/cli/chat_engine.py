@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -41,6 +42,8 @@ class Brain:
     """The plan's name of the GGUF; None where it is not known."""
     memory_bytes: int | None = None
     """What the plan takes on all devices together; None for engines elsewhere."""
+    build: str | None = None
+    """Name of the llama.cpp build that was loaded into this process, which can load no other; None for servers."""
 
 
 @contextmanager
@@ -89,7 +92,7 @@ def _attached(settings: Settings, stack: ExitStack) -> Brain | None:
 def _embedded(settings: Settings, *, demo: bool, refresh: bool) -> Iterator[Brain]:
     from launcher.cli.context import prepare_plan
     from launcher.cli.download import fetch_model
-    from launcher.cli.plan_view import headline
+    from launcher.cli.plan_view import tell_plan
 
     # What the settings say of slots is for a server: a chat is one sequence, with the whole context.
     settings = replace(settings, parallel=None, kv_unified=None)
@@ -97,15 +100,22 @@ def _embedded(settings: Settings, *, demo: bool, refresh: bool) -> Iterator[Brai
     if demo:
         say("The demo: a tiny GPT OSS trained for this package. It knows a few answers, and nothing else.")
     else:
-        say(headline(plan))
+        tell_plan(plan)
     local = fetch_model(plan.file, settings)
-    with loaded(local.first, plan.load_params) as engine:
+    with loaded(local.first, plan.load_params, site=plan.hardware.engine.site) as engine:
         if engine.dialect.template.note:
             say(engine.dialect.template.note)
         memory_bytes = sum(row.used_bytes for row in plan.memory)
         # A path is kept whole: the conversation may be resumed in another folder.
         file = plan.file.name if plan.file.repo else str(local.first.absolute())
-        yield Brain(engine=engine, model=plan_name(plan), name="embedded", file=file, memory_bytes=memory_bytes)
+        yield Brain(
+            engine=engine,
+            model=plan_name(plan),
+            name="embedded",
+            file=file,
+            memory_bytes=memory_bytes,
+            build=plan.hardware.engine.name,
+        )
 
 
 def plan_name(plan: Plan) -> str:
@@ -168,15 +178,18 @@ class Opener(Protocol):
         ...
 
 
-def _embedded_opener() -> Opener:
+def _embedded_opener(site: str | None) -> Opener:
     from launcher.engines.embedded import open_engine  # brings in llama_cpp's declarations
 
-    return open_engine
+    return partial(open_engine, site=site)
 
 
 @contextmanager
-def loaded(path: Path, params: LoadParams, *, opener: Opener | None = None) -> Iterator[Any]:
-    """The embedded engine with `path` loaded, behind a progress bar on a terminal. Ctrl-C stops the load."""
+def loaded(path: Path, params: LoadParams, *, site: str | None = None, opener: Opener | None = None) -> Iterator[Any]:
+    """The embedded engine with `path` loaded, behind a progress bar on a terminal. Ctrl-C stops the load.
+
+    `site` is where the build of llama.cpp is; None is the environment's.
+    """
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
     from launcher.chat.turn import stop_on_interrupt
@@ -196,7 +209,7 @@ def loaded(path: Path, params: LoadParams, *, opener: Opener | None = None) -> I
                 bar.update(task, completed=done)
                 return not stop.is_set()
 
-            engine = stack.enter_context((opener or _embedded_opener())(path, params, progress=show))
+            engine = stack.enter_context((opener or _embedded_opener(site))(path, params, progress=show))
         if stop.is_set():
             raise KeyboardInterrupt
         yield engine

@@ -62,6 +62,8 @@ class _Session:
         self._brain: Brain | None = None
         self._opened = (settings, ask.demo)
         """What the engine that answers was opened with."""
+        self._build: str | None = None
+        """The llama.cpp build that this process has loaded: it can load no other."""
 
     def run(self, sampling: Sampling, attached: Sequence[str]) -> int:
         """Open one engine after another, as the person asks for them."""
@@ -87,7 +89,7 @@ class _Session:
         """Open what the settings ask for; where that fails in a conversation, what answered so far is opened again."""
         refresh = self._ask.refresh
         try:
-            brain = opened.enter_context(open_brain(self._settings, demo=demo, refresh=refresh))
+            brain = opened.enter_context(open_brain(self._with_build(), demo=demo, refresh=refresh))
         except (LauncherError, KeyboardInterrupt) as error:
             if self._talk is None:
                 raise
@@ -95,9 +97,13 @@ class _Session:
                 self._talk.tell(error)
             self._settings, demo = self._opened
             say(f"Going on with {self._talk.model}.")
-            brain = opened.enter_context(open_brain(self._settings, demo=demo))
+            brain = opened.enter_context(open_brain(self._with_build(), demo=demo))
         self._opened = self._settings, demo
+        self._build = brain.build or self._build
         return brain
+
+    def _with_build(self) -> Settings:
+        return self._settings if self._build is None else replace(self._settings, build=self._build)
 
     def _begin(self, brain: Brain, sampling: Sampling, tools: Tools, attached: Sequence[str]) -> Talk:
         """The conversation on an engine that was just opened; what was said before goes along."""

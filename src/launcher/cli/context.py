@@ -14,7 +14,7 @@ from launcher import settings_file
 from launcher.cli.hub import with_mirrors
 from launcher.cli.output import say
 from launcher.errors import UsageError
-from launcher.flow import Prepared, World, prepare
+from launcher.flow import Prepared, World, detect_here, prepare
 from launcher.hardware.types import Hardware
 from launcher.paths import folders
 from launcher.planner.types import Plan, PlanRequest, Purpose, Rate
@@ -97,7 +97,10 @@ def world(settings: Settings | None = None) -> World:
     """Everything that a plan takes from outside, as it is on this machine and as the settings name it."""
     own = folders()
     model_dirs = settings.model_dirs if settings is not None else ()
-    return World(cache_dir=own.cache, state_dir=own.state, tell=say, model_dirs=model_dirs)
+    build = settings.build if settings is not None else None
+    return World(
+        cache_dir=own.cache, detect=partial(detect_here, build), state_dir=own.state, tell=say, model_dirs=model_dirs
+    )
 
 
 def prepare_plan(
@@ -107,10 +110,12 @@ def prepare_plan(
     hardware: Hardware | None = None,
     measure: bool = True,
     purpose: Purpose | None = None,
+    with_programs: bool = False,
 ) -> Prepared:
     """Plan for these settings on this machine, or on another one; `measure` may take a second, once.
 
     `purpose` says which tuned settings it may have, unless the settings leave them out; None is the planner's alone.
+    `with_programs` prefers builds with llama.cpp's own programs.
     """
     own = with_mirrors(world(settings), settings.mirrors)
     if not measure:
@@ -122,6 +127,7 @@ def prepare_plan(
         refresh=refresh,
         hardware=hardware,
         purpose=tuned_purpose(settings, purpose),
+        with_programs=with_programs,
     )
 
 
@@ -138,6 +144,10 @@ def tuned_purpose(settings: Settings, purpose: Purpose | None) -> Purpose | None
 def plan_argv(plan: Plan) -> tuple[str, ...]:
     """The llama-server command that stands for a plan, with the model where it is or will be."""
     from launcher.engines.params import server_argv
+    from launcher.engines.programs import engine_program
     from launcher.store.local import hub_cache_dir, model_path
 
-    return server_argv(plan.load_params, model_path(plan.file, hub_cache_dir()))
+    engine = plan.hardware.engine
+    own = None if engine.site is None else engine_program("llama-server", engine)
+    program = "llama-server" if own is None else str(own)
+    return server_argv(plan.load_params, model_path(plan.file, hub_cache_dir()), program=program)

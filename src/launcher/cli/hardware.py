@@ -12,6 +12,7 @@ def hardware(
     save: Annotated[
         Path | None, typer.Option("--save", help="Write it to a file, for `gpt-oss plan --hardware FILE` elsewhere.")
     ] = None,
+    build: options.Build = None,
     json: options.Json = False,
     debug: options.Debug = False,  # noqa: ARG001  # read by the error boundary
 ) -> None:
@@ -22,11 +23,12 @@ def hardware(
 
       gpt-oss hardware --save my-pc.json
     """
+    from launcher.cli.context import load_settings, world
     from launcher.cli.output import print_json, say
-    from launcher.hardware.detect import detect
+    from launcher.hardware.match import best_equipped
     from launcher.hardware.saved import hardware_to_json
 
-    found = detect()
+    found = best_equipped(world(load_settings({"build": build})).detect())
     if save is not None:
         from launcher.cli.output import json_text, save_text
 

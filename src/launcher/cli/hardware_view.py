@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from launcher.cli.output import report_console
-from launcher.hardware.types import Cpu, Hardware
+from launcher.hardware.types import ENVIRONMENT, Cpu, Hardware, OtherEngine
 from launcher.units import format_bytes
 
 
 def print_hardware(hardware: Hardware) -> None:
     """Print the record on stdout."""
+    from rich.text import Text
+
     console = report_console()
     memory, engine = hardware.memory, hardware.engine
     console.print(f"[bold]CPU[/]      {_cpu_line(hardware.cpu)}")
@@ -19,9 +21,11 @@ def print_hardware(hardware: Hardware) -> None:
         f" ({format_bytes(memory.used_bytes)} used{limit})"
     )
     console.print(
-        f"[bold]Engine[/]   llama-cpp-python {engine.version or 'not installed'}, llama.cpp "
+        f"[bold]Engine[/]   {_named(hardware)}llama-cpp-python {engine.version or 'not installed'}, llama.cpp "
         f"{engine.llama_cpp_commit or 'commit unknown'}, backends: {', '.join(engine.backends) or 'none'}"
     )
+    for other in hardware.other_engines:
+        console.print(Text(f"         {_other_line(other)}"), style="dim")
     for device in hardware.devices:
         console.print(
             f"[bold]{device.name:<8}[/] {device.description}, {format_bytes(device.free_bytes)} free of "
@@ -35,6 +39,18 @@ def print_hardware(hardware: Hardware) -> None:
             console.print(f"         run: {idle.remedy}", soft_wrap=True)
     for note in hardware.notes:
         console.print(f"• {note}")
+
+
+def _named(hardware: Hardware) -> str:
+    """Which of several builds it is."""
+    name = hardware.engine.name
+    return f"{name}: " if hardware.other_engines or name != ENVIRONMENT else ""
+
+
+def _other_line(other: OtherEngine) -> str:
+    if other.left_out is not None:
+        return f"not used: {other.name}, {other.left_out}"
+    return f"also here: {other.name}, {', '.join(other.devices) or 'CPU only'}"
 
 
 def _cpu_line(cpu: Cpu) -> str:

@@ -120,6 +120,12 @@ Tuned = Annotated[
     bool | None,
     typer.Option("--tuned/--no-tuned", help="Take what gpt-oss tune found to be faster here.", rich_help_panel=_PLACE),
 ]
+Build = Annotated[
+    str | None,
+    typer.Option(
+        "--build", help="Build of llama.cpp: auto, environment or a name of `engine list`.", rich_help_panel=_PLACE
+    ),
+]
 ServerPort = Annotated[int | None, typer.Option("--port", min=1, max=65_535, help="Of several servers: which.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback where something fails.")]

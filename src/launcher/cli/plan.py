@@ -28,6 +28,7 @@ def plan(
     threads: options.Threads = None,
     load_mode: options.LoadMode = None,
     repack: options.Repack = None,
+    build: options.Build = None,
     tuned: options.Tuned = None,
     streamed: options.Streamed = None,
     offline: options.Offline = None,

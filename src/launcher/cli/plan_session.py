@@ -131,7 +131,8 @@ def _verify(settings: Settings, prepared: Prepared, *, here: bool) -> Verificati
     say("asking llama.cpp what it would allocate")
     path = skeleton(plan.file, cache_dir=own.cache_dir, open_remote=own.remote(offline=is_offline(settings)))
     stood_in = not here and bool(plan.load_params.devices)
-    (answer,) = ask(path, [plan.load_params], n_stand_ins=len(plan.load_params.devices) if stood_in else 0)
+    n_stand_ins = len(plan.load_params.devices) if stood_in else 0
+    (answer,) = ask(path, [plan.load_params], n_stand_ins=n_stand_ins, engine=plan.hardware.engine if here else None)
     if answer.refused is not None:
         raise EngineError(f"llama.cpp refuses this plan: {answer.refused}", hint="gpt-oss plan")
     stated = {row.device: (row.model_bytes, row.context_bytes, row.compute_bytes) for row in answer.rows}

@@ -6,8 +6,10 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from launcher.cli.output import report_console
+from launcher.cli.output import report_console, say
 from launcher.cli.plan_tables import candidate_table, memory_table, speed_table, speed_text, worth_showing
+from launcher.hardware.types import ENVIRONMENT
+from launcher.planner.engine_choice import engine_words, left_out_notes
 from launcher.planner.placement import N_BATCH
 from launcher.planner.tuned import any_change
 from launcher.planner.types import LoadParams, Plan
@@ -24,7 +26,17 @@ def headline(plan: Plan) -> str:
     speed = f", about {speed_text(plan.tg_ts)} tok/s" if plan.tg_ts else ""
     won = plan.tuned if plan.tuned is not None and any_change(plan.tuned.changes) else None
     tuned = "" if won is None else f", tuned for {won.purpose} on {won.date}"
-    return f"{plan.spec.id} {plan.file.quant} ({size}), {where(plan)}, context {plan.load_params.n_ctx}{speed}{tuned}"
+    build = plan.hardware.engine.name
+    engine = "" if build == ENVIRONMENT else f", engine {build}"
+    context = f"context {plan.load_params.n_ctx}"
+    return f"{plan.spec.id} {plan.file.quant} ({size}), {where(plan)}, {context}{speed}{tuned}{engine}"
+
+
+def tell_plan(plan: Plan) -> None:
+    """Say on stderr what is about to be loaded, and which builds of llama.cpp could not be taken."""
+    say(headline(plan))
+    for note in left_out_notes(plan.hardware):
+        say(note)
 
 
 def where(plan: Plan) -> str:
@@ -90,6 +102,8 @@ def _facts(plan: Plan) -> Table:
     grid = Table.grid(padding=(0, 2))
     grid.add_row("  file", Text(f"{plan.file.name}{_where_from(plan)}", overflow="fold"))
     grid.add_row("  load", Text(", ".join(_load_words(plan))))
+    if plan.engines or plan.hardware.engine.name != ENVIRONMENT:
+        grid.add_row("  engine", Text(engine_words(plan.hardware.engine)))
     return grid
 
 

@@ -87,6 +87,7 @@ def serve(
     threads: options.Threads = None,
     load_mode: options.LoadMode = None,
     repack: options.Repack = None,
+    build: options.Build = None,
     tuned: options.Tuned = None,
     streamed: options.Streamed = None,
     offline: options.Offline = None,

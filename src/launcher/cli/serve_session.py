@@ -16,7 +16,7 @@ from launcher.cli.attach import serves
 from launcher.cli.context import is_offline, load_settings, request_of, tuned_purpose, world
 from launcher.cli.download import fetch_model
 from launcher.cli.output import print_json, say
-from launcher.cli.plan_view import headline
+from launcher.cli.plan_view import tell_plan
 from launcher.cli.serve_view import ServeSink, print_served
 from launcher.engines.programs import find_llama_server
 from launcher.errors import ExitCode, UsageError
@@ -74,15 +74,17 @@ def run_serve(flags: Mapping[str, Any], how: How) -> int:
     check_extra(how.extra)
     if how.ui_path is not None:
         how = changed(how, ui_path=page.checked_folder(how.ui_path))
-    program = find_llama_server(how.llama_server)
+    if how.llama_server is not None:
+        find_llama_server(how.llama_server)  # before a minute is spent on a plan
     state_dir = folders().state
     old = None if how.dry_run else _running(settings, flags, state_dir, replace=how.replace)
     if old is not None and not how.replace:
         return _attach(old, how)
-    plan = _plan(settings, old, refresh=how.refresh)
+    plan = _plan(settings, old, how)
+    program = find_llama_server(how.llama_server, plan.hardware.engine)
     if how.dry_run:
         return _dry_run(plan, settings, how, program)
-    say(headline(plan))
+    tell_plan(plan)
     model = fetch_model(plan.file, settings).first.absolute()
     key = key_for(settings.host, settings.port, key_file=settings.api_key_file, environ=os.environ, state_dir=state_dir)
     options = _options(settings, how, key)
@@ -90,7 +92,7 @@ def run_serve(flags: Mapping[str, Any], how: How) -> int:
         options = changed(options, server_port=ports.loopback_port())
     job = Job(
         command=server_command(plan, model, options, program=str(program)),
-        record=_record(plan, options, model, state_dir, detached=how.detach),
+        record=_record(plan, options, model, state_dir, how),
         state_dir=state_dir,
     )
     # Nothing that can be refused comes after this.
@@ -171,7 +173,7 @@ def _attach(record: ServerRecord, how: How) -> int:
     return ExitCode.DONE
 
 
-def _plan(settings: Settings, old: ServerRecord | None, *, refresh: bool) -> Plan:
+def _plan(settings: Settings, old: ServerRecord | None, how: How) -> Plan:
     """The plan; where it takes the place of a server, with the memory that this one gives back."""
     own = world(settings)
     if old is not None:
@@ -179,8 +181,14 @@ def _plan(settings: Settings, old: ServerRecord | None, *, refresh: bool) -> Pla
 
         detect = own.detect
         own = changed(own, detect=lambda: with_memory_back(detect(), old))
-    purpose = tuned_purpose(settings, "serve")
-    return prepare(request_of(settings), own, offline=is_offline(settings), refresh=refresh, purpose=purpose).plan
+    return prepare(
+        request_of(settings),
+        own,
+        offline=is_offline(settings),
+        refresh=how.refresh,
+        purpose=tuned_purpose(settings, "serve"),
+        with_programs=how.llama_server is None,
+    ).plan
 
 
 def _options(settings: Settings, how: How, key: Key | None) -> ServeOptions:
@@ -224,7 +232,7 @@ def _check_port(settings: Settings) -> None:
     )
 
 
-def _record(plan: Plan, options: ServeOptions, model: Path, state_dir: Path, *, detached: bool) -> ServerRecord:
+def _record(plan: Plan, options: ServeOptions, model: Path, state_dir: Path, how: How) -> ServerRecord:
     """The record of a server that is about to start."""
     params = plan.load_params
     return ServerRecord(
@@ -243,7 +251,8 @@ def _record(plan: Plan, options: ServeOptions, model: Path, state_dir: Path, *, 
         cors_origins=options.origins,
         ui_path=options.ui_path,
         planned_bytes={row.name: row.used_bytes for row in plan.memory},
-        detached=detached,
+        build=plan.hardware.engine.name if how.llama_server is None else None,
+        detached=how.detach,
     )
 
 

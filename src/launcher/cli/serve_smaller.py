@@ -68,7 +68,9 @@ def _fitting(plan: Plan, settings: Settings, world: World) -> Iterator[dict[str,
         wanted = replace(settings, **changes)
         try:
             purpose = tuned_purpose(wanted, "serve")
-            found = prepare(request_of(wanted), here, offline=is_offline(wanted), purpose=purpose).plan
+            found = prepare(
+                request_of(wanted), here, offline=is_offline(wanted), purpose=purpose, with_programs=True
+            ).plan
         except (DoesNotFitError, UsageError):  # too large still, or not to be had with the other flags
             continue
         if sum(row.used_bytes for row in found.memory) < sum(row.used_bytes for row in plan.memory):

@@ -45,6 +45,7 @@ def tune(
     threads: options.Threads = None,
     load_mode: options.LoadMode = None,
     repack: options.Repack = None,
+    build: options.Build = None,
     offline: options.Offline = None,
     refresh: options.Refresh = False,
     yes: options.Yes = None,

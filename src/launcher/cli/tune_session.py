@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from launcher.bench.embedded import open_embedded
 from launcher.cli.chat_engine import demo_settings
 from launcher.cli.context import load_settings, prepare_plan, request_of
 from launcher.cli.download import fetch_model
@@ -149,14 +150,15 @@ def _space(job: _Job, ground: Ground) -> Space:
 def _tune(job: _Job, ground: Ground, model: Path, ask: Ask) -> int:
     plan = job.prepared.plan
     workload = typical(job.purpose, plan.load_params)
-    with showing_progress() as tell, Meter(model) as meter:
+    site = job.prepared.hardware.engine.site
+    with showing_progress() as tell, Meter(model, open_prober=partial(open_embedded, site=site)) as meter:
         search = Search(
             plan.load_params,
             _space(job, ground),
             workload,
             job.budget_s,
             meter=meter,
-            judge=judge_of(model, job.budget_s),
+            judge=judge_of(model, job.budget_s, site=site),
             fits=partial(fits, ground),
             clock=time.monotonic,
             tell=tell,

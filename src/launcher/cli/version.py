@@ -1,4 +1,4 @@
-"""`gpt-oss --version`: launcher, engine, llama.cpp commit and the devices that it can use."""
+"""`gpt-oss --version`: launcher, engine, llama.cpp commit and the devices that it can use; other engines."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ def print_version(value: bool) -> None:  # typer's callback protocol
     if not value:
         return
     from launcher import __version__
-    from launcher.hardware.engine_devices import find_package, read_engine
+    from launcher.flow import detect_here
+    from launcher.hardware.match import best_equipped
 
-    engine = read_engine(find_package())
-    devices = [device for device in engine.devices or () if device.type != "CPU"]
+    found = best_equipped(detect_here())
+    engine = found.engine
+    commit = engine.llama_cpp_commit or "commit unknown"
+    others = [f"{other.name}{'' if other.left_out is None else ' (not used)'}" for other in found.other_engines]
     lines = [
         f"gpt-oss-launcher {__version__}",
-        f"llama-cpp-python {engine.version or 'not installed'} (llama.cpp {engine.commit or 'commit unknown'})",
+        f"llama-cpp-python {engine.version or 'not installed'} (llama.cpp {commit})",
         f"backends: {', '.join(engine.backends) or 'none'}",
-        f"devices:  {', '.join(f'{d.name} {d.description}' for d in devices) or 'CPU only'}",
+        f"devices:  {', '.join(f'{d.name} {d.description}' for d in found.devices) or 'CPU only'}",
+        *([f"engine:   {engine.name}; also here: {', '.join(others)}"] if others else []),
         f"python:   {sys.version.split()[0]}",
     ]
     sys.stdout.write("\n".join(lines) + "\n")

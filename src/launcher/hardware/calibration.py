@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from launcher.hardware.identity import machine_record, same_machine
+from launcher.hardware.types import ENVIRONMENT
 from launcher.planner.types import MeasuredRun
 from launcher.records import RecordError, from_jsonable, to_jsonable
 from launcher.units import MIB
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from launcher.hardware.types import Hardware
 
 SCHEMA = 2
-FILE_NAME = "calibration.json"
+FILE_NAME = "calibration.json"  # of the environment's build; others have their names in it
 KEPT_OF_A_TEST = 3  # a test that is repeated daily must not crowd out the others; of three, one may be disturbed
 KEPT_RUNS = 150  # all together: some ten models with their tests
 _LARGEST_BYTES = 4 * MIB  # ten times what so many runs take
@@ -27,9 +28,14 @@ _MOST = 1e18  # of any figure: beyond every machine, and far from where arithmet
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
+def file_name(build: str) -> str:
+    """The file of one build of llama.cpp: what is measured with another one forgets nothing of it."""
+    return FILE_NAME if build == ENVIRONMENT else f"calibration-{build}.json"
+
+
 def kept_runs(hardware: Hardware, *, state_dir: Path) -> tuple[MeasuredRun, ...]:
     """Runs of this machine with this engine, the oldest first; none where the file is another's, older or damaged."""
-    path = state_dir / FILE_NAME
+    path = state_dir / file_name(hardware.engine.name)
     try:
         if not path.is_file() or path.stat().st_size > _LARGEST_BYTES:  # a pipe would never end
             return ()
@@ -68,7 +74,7 @@ def keep_runs(hardware: Hardware, runs: Sequence[MeasuredRun], *, state_dir: Pat
         raise ValueError("speeds and amounts are above 0")
     kept = bounded([*kept_runs(hardware, state_dir=state_dir), *runs])
     record = {"schema": SCHEMA, "machine": machine_record(hardware), "runs": [to_jsonable(run) for run in kept]}
-    write_atomic(state_dir / FILE_NAME, json.dumps(record))
+    write_atomic(state_dir / file_name(hardware.engine.name), json.dumps(record))
     return kept
 
 
@@ -85,13 +91,17 @@ def bounded(runs: Sequence[MeasuredRun]) -> tuple[MeasuredRun, ...]:
 
 
 def forget_runs(*, state_dir: Path) -> bool:
-    """Forget all runs, of whatever machine. Gives whether there was a file.
+    """Forget all runs, of whatever machine and build. Gives whether there was a file.
 
     Raises:
         OSError: it cannot be removed.
     """
-    path = state_dir / FILE_NAME
+    there = False
+    for path in state_dir.glob(file_name("*")):
+        with suppress(FileNotFoundError):
+            path.unlink()
+            there = True
     with suppress(FileNotFoundError):
-        path.unlink()
-        return True
-    return False
+        (state_dir / FILE_NAME).unlink()
+        there = True
+    return there

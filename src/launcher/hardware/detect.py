@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from launcher.hardware import apple, linux, nvidia, psutil_probe, sysfs
 from launcher.hardware.engine_devices import EngineAt, EngineReport, find_package, read_engine, read_engines
 from launcher.hardware.match import idle_devices, install_command, merge_seen, usable_devices, with_others
-from launcher.hardware.types import Cpu, EngineBuild, Hardware, HostMemory
+from launcher.hardware.types import ENVIRONMENT, Cpu, EngineBuild, Hardware, HostMemory
 from launcher.store.types import without_hub_login
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 TOOL_DEADLINE_S = 10.0
 """sysctl answers in milliseconds, system_profiler in half a second; ten seconds mean that it never will."""
-
-ENVIRONMENT = "environment"
-"""Name of the build that is installed with the launcher (`builds.types` has the same)."""
 
 Install = Literal["checkout", "package"]
 """How the launcher was installed: from a checkout with `uv sync`, or as a package."""

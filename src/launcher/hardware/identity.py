@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from launcher.hardware.types import Hardware
+from launcher.hardware.types import ENVIRONMENT, Hardware
 from launcher.records import RecordError, from_jsonable, to_jsonable
 
 _SAME_MEMORY = 0.02  # of the whole: a new kernel or driver keeps a little more or less of it to itself
@@ -35,6 +35,8 @@ class _Machine:
     engine: str | None
     llama_cpp_commit: str | None
     backends: tuple[str, ...]
+    build: str = ENVIRONMENT
+    """Name of the llama.cpp build: two of one commit may be compiled in different ways."""
 
 
 def machine_record(hardware: Hardware) -> dict[str, Any]:
@@ -70,13 +72,14 @@ def _machine(hardware: Hardware) -> _Machine:
         engine=engine.version,
         llama_cpp_commit=engine.llama_cpp_commit,
         backends=engine.backends,
+        build=engine.name,
     )
 
 
 def _but_memory(machine: _Machine) -> tuple[object, ...]:
     devices = tuple((device.name, device.description) for device in machine.devices)
     cores = (machine.n_physical, machine.n_logical, machine.quota_cores)
-    engine = (machine.engine, machine.llama_cpp_commit, machine.backends)
+    engine = (machine.engine, machine.llama_cpp_commit, machine.backends, machine.build)
     return machine.cpu, machine.arch, cores, machine.isa, devices, engine
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+ENVIRONMENT = "environment"
+"""Name of the build of llama.cpp that is installed with the launcher."""
+
 DeviceKind = Literal["gpu", "igpu", "accel"]
 
 
@@ -107,7 +110,7 @@ class EngineBuild:
     supports_rpc: bool | None
     bin_dir: str | None
     """Folder that holds llama-server, llama-bench, ... of the same build; None where not installed."""
-    name: str = "environment"
+    name: str = ENVIRONMENT
     """Of the store's builds, or `environment`: the one that is installed with the launcher."""
     site: str | None = None
     """Folder that holds its `llama_cpp`, to stand in front of the search path; None: the environment's own."""

@@ -66,6 +66,8 @@ class ServerRecord:
     """Folder of its web page; None: llama-server's own, if it has one."""
     planned_bytes: dict[str, int] | None = None
     """What the plan takes, by device and `CPU`."""
+    build: str | None = None
+    """Name of the llama.cpp build that answers; None where a program was named instead."""
     detached: bool = False
     ready: bool = False
     sleeping: bool = False
