@@ -42,11 +42,17 @@ class SelfTest:
     max_kl: float | None = None
     """Largest Kullback-Leibler divergence from the reference at one position, in nats; None where nothing was
     computed."""
+    mean_kl: float | None = None
+    """Mean divergence of the worst case, in nats, without its worst positions."""
     n_same_top: int | None = None
     """Positions with the reference's likeliest token, of `n_positions`."""
     n_positions: int | None = None
     devices: tuple[str, ...] = ()
-    """ggml names of the devices that were tested; empty: the CPU alone."""
+    """ggml names of the devices that were tested besides the CPU; empty: that alone."""
+    same_text: bool | None = None
+    """Whether it continued a text as the reference does; another word where two are nearly as likely is no failure."""
+    driver: str | None = None
+    """Driver of the GPUs at that time, `NVIDIA 550.54.14`; None where there was none, or it has no number."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,6 +8,10 @@ from launcher.cli import options
 
 engine_app = typer.Typer(help="Builds of llama.cpp: list, get, test and choose them.", no_args_is_help=True)
 
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[NAME]...", help="As `gpt-oss engine list` names them; all.", show_default=False),
+]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="As `gpt-oss engine list` names it.", show_default=False)]
 
 
@@ -81,3 +85,22 @@ def remove(
     from launcher.cli.engine_session import remove_engine
 
     remove_engine(name, yes=yes, as_json=json)
+
+
+@engine_app.command(name="test")
+def test_(*, name: Names = None, json: options.Json = False, debug: options.Debug = False) -> None:  # noqa: ARG001
+    """Test engines: compute the demo model on the CPU and on every device, and compare with predictions that ship.
+
+    Takes a second, or minutes where a driver compiles a GPU's programs for the first time. The result is kept: an
+    engine that fails is taken by no plan.
+
+    Exit codes: 0 all passed, 2 no such engine, 5 damaged, 6 one failed.
+
+    Examples:
+      gpt-oss engine test
+
+      gpt-oss engine test cuda-0.3.36 --json
+    """
+    from launcher.cli.engine_selftest import run_self_tests
+
+    run_self_tests(tuple(name or ()), as_json=json)

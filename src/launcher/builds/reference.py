@@ -1,0 +1,141 @@
+"""What the demo model predicts, as a build that computes rightly told it, and how far another one is off. Pure.
+
+The reference ships beside the demo model; `scripts/make_selftest_reference.py` makes it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+REFERENCE_FILE = "selftest-reference.json"
+N_TOP = 40
+"""Tokens of a prediction that are kept one by one; the others are one chance together."""
+N_WORST = 4
+"""Positions that the mean leaves out: where two experts are nearly as good, the order of sums decides, and one position
+in twenty is off by hundredths of a nat in any sound build."""
+MEAN_KL = 0.002
+"""Nats, the mean of all positions but the worst. On the CPU, settings that only change the order of sums (flash
+attention, repacked weights, 1 to 512 tokens at once, threads, a cache in f16, f32, bf16 or q8_0: 180 of them) came to
+0.0002 at most. What a wrong computation comes to: a sliding window of one token less 0.0025, experts without one of
+their biases 0.001 to 0.012, four rather than three experts 0.05, half of YaRN's factor 0.010, no sinks 0.08, another
+rope base 0.17, a value of MXFP4 read wrong 0.03, two experts swapped in one layer 0.013 to 0.24."""
+MAX_KL = 0.5
+"""Nats at any position: 0.06 at most in the settings above, 0.2 to 12 in the wrong computations."""
+_LEAST = -30.0
+"""Logarithm of the least chance that is told apart from none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prediction:
+    """Chances of the token that follows one position."""
+
+    ids: tuple[int, ...]
+    """The likeliest tokens, in order."""
+    logs: tuple[float, ...]
+    """Natural logarithms of their chances."""
+    rest: float
+    """That of all others together."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReferencePrompt:
+    """One text and what follows some of its tokens."""
+
+    text: str
+    tokens: tuple[int, ...]
+    """As the model's vocabulary splits it."""
+    scored: tuple[int, ...]
+    """Positions that are compared, in order."""
+    predictions: tuple[Prediction, ...]
+    """Of each of those."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reference:
+    """`selftest-reference.json` (`schema: 1`)."""
+
+    version: str
+    """llama-cpp-python's, of the build that computed it."""
+    commit: str
+    """llama.cpp's."""
+    n_vocab: int
+    prompts: tuple[ReferencePrompt, ...]
+    continued: tuple[int, ...]
+    """Tokens that follow the first prompt, the likeliest each time."""
+    defaults: Mapping[str, float]
+    """Plain fields of llama.cpp's default parameters, `llama_context_params.n_batch`: bindings that are laid out
+    otherwise than the library read other values."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """How far the predictions of one case are off."""
+
+    max_kl: float | None
+    """None where a logit is no number."""
+    mean_kl: float | None
+    """Without the worst positions."""
+    n_same_top: int
+    """Positions with the same likeliest token."""
+    n_positions: int
+
+    @property
+    def sound(self) -> bool:
+        """Whether it is no more than the order of sums makes."""
+        return self.max_kl is not None and self.mean_kl is not None and self.max_kl < MAX_KL and self.mean_kl < MEAN_KL
+
+
+def predicted(logits: Sequence[float], n_top: int = N_TOP) -> Prediction:
+    """A prediction from logits."""
+    logs = log_softmax(logits)
+    ids = sorted(range(len(logs)), key=lambda token: -logs[token])[:n_top]
+    left = sum(math.exp(log) for token, log in enumerate(logs) if token not in set(ids))
+    return Prediction(
+        ids=tuple(ids),
+        logs=tuple(round(logs[token], 5) for token in ids),
+        rest=round(max(_LEAST, math.log(left)) if left > 0 else _LEAST, 5),
+    )
+
+
+def log_softmax(logits: Sequence[float]) -> list[float]:
+    """Logarithms of the chances."""
+    top = max(logits)
+    total = top + math.log(math.fsum(math.exp(logit - top) for logit in logits))
+    return [logit - total for logit in logits]
+
+
+def difference(predictions: Sequence[Prediction], rows: Sequence[Sequence[float]]) -> Difference:
+    """Logits held against the reference's predictions of the same positions."""
+    divergences = [divergence(prediction, row) for prediction, row in zip(predictions, rows, strict=True)]
+    n_same = sum(
+        each is not None and max(range(len(row)), key=row.__getitem__) == prediction.ids[0]
+        for each, prediction, row in zip(divergences, predictions, rows, strict=True)
+    )
+    known = sorted(each for each in divergences if each is not None)
+    whole = len(known) == len(divergences) and len(known) > N_WORST
+    most = known[:-N_WORST]
+    return Difference(
+        max_kl=known[-1] if whole else None,
+        mean_kl=math.fsum(most) / len(most) if whole else None,
+        n_same_top=n_same,
+        n_positions=len(divergences),
+    )
+
+
+def divergence(prediction: Prediction, logits: Sequence[float]) -> float | None:
+    """Kullback-Leibler divergence in nats, of the likeliest tokens and the rest as one; None where one is no number.
+
+    Never more than that of the whole vocabulary, since what is put together can only become more alike.
+    """
+    if not all(math.isfinite(logit) for logit in logits):
+        return None
+    logs = log_softmax(logits)
+    kept = set(prediction.ids)
+    left = math.fsum(math.exp(log) for token, log in enumerate(logs) if token not in kept)
+    rest = max(_LEAST, math.log(left)) if left > 0 else _LEAST
+    pairs = [(ours, logs[token]) for token, ours in zip(prediction.ids, prediction.logs, strict=True)]
+    pairs.append((prediction.rest, rest))
+    # Rounding goes below by 1e-5.
+    return max(0.0, math.fsum(math.exp(ours) * (ours - theirs) for ours, theirs in pairs))

@@ -1,0 +1,78 @@
+"""What `gpt-oss engine test` does."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from launcher.builds import store
+from launcher.builds.selftest import self_test
+from launcher.builds.types import Build, SelfTest
+from launcher.cli.columns import Cell, Column, is_styled, table, terminal_width
+from launcher.cli.output import print_json, say
+from launcher.errors import ExitCode
+from launcher.paths import folders
+from launcher.records import to_jsonable
+
+_GREEN, _RED = "\x1b[32m", "\x1b[31m"
+
+
+def run_self_tests(names: Sequence[str], *, as_json: bool) -> None:
+    """`gpt-oss engine test`: one after the other, since two on one GPU would be in each other's way.
+
+    Raises:
+        UsageError: one is called so by none.
+        DamagedFileError: the folder of one is no build.
+        typer.Exit: one failed.
+    """
+    data = folders().data
+    own = store.environment_build()
+    builds = [store.find(data, name) for name in names] or [*([own] if own else []), *store.installed(data)[0]]
+    results: list[tuple[Build, SelfTest]] = []
+    for build in builds:
+        say(f"testing {build.name}")
+        result = self_test(build)
+        store.keep_test(build, result)
+        results.append((build, result))
+    if as_json:
+        print_json({"tests": [{"name": build.name, **to_jsonable(result)} for build, result in results]})
+    else:
+        _print(results)
+    if not all(result.passed for _, result in results):
+        raise typer.Exit(ExitCode.ENGINE)
+
+
+def _print(results: Sequence[tuple[Build, SelfTest]]) -> None:
+    columns = [
+        Column(name="engine"),
+        Column(name="self-test"),
+        Column(name="computed on", shrink_to=12),
+        Column(name="off by", right=True, drop=1),
+        Column(name="same likeliest token", right=True, drop=2),
+    ]
+    rows = [[Cell(text=text, style=style) for text, style in _row(build, result)] for build, result in results]
+    lines = table(columns, rows, terminal_width(sys.stdout), colours=is_styled(sys.stdout))
+    sys.stdout.write("\n".join([*lines, *_below(results)]) + "\n")
+
+
+def _row(build: Build, result: SelfTest) -> list[tuple[str, str]]:
+    computed = result.n_positions is not None
+    return [
+        (build.name, ""),
+        ("passed", _GREEN) if result.passed else ("failed", _RED),
+        (", ".join(["CPU", *result.devices]) if computed else "-", ""),
+        (f"{result.mean_kl:.2g} nats" if result.mean_kl is not None else "-", ""),
+        (f"{result.n_same_top} of {result.n_positions}" if computed else "-", ""),
+    ]
+
+
+def _below(results: Sequence[tuple[Build, SelfTest]]) -> list[str]:
+    lines = []
+    for build, result in results:
+        if not result.passed:
+            lines.append(f"{build.name}: {result.why}")
+        elif result.same_text is False:
+            lines.append(f"{build.name}: it continues a text with another word, where two are nearly as likely")
+    return ["", *lines] if lines else []
