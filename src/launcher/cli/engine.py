@@ -88,7 +88,7 @@ def remove(
 
 
 @engine_app.command(name="test")
-def test_(*, name: Names = None, json: options.Json = False, debug: options.Debug = False) -> None:  # noqa: ARG001
+def self_test(*, name: Names = None, json: options.Json = False, debug: options.Debug = False) -> None:  # noqa: ARG001
     """Test engines: compute the demo model on the CPU and on every device, and compare with predictions that ship.
 
     Takes a second, or minutes where a driver compiles a GPU's programs for the first time. The result is kept: an
