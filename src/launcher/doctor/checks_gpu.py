@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from launcher.builds.types import ENVIRONMENT
 from launcher.doctor import remedies
 from launcher.doctor.remedies import version
-from launcher.doctor.scene import Scene
+from launcher.doctor.scene import Scene, engine_of
 from launcher.doctor.types import Check, Nvidia, NvidiaGpu, Platform
 from launcher.hardware.match import BACKENDS, MEMORY_MATCH, idle_devices
 from launcher.hardware.seen import INTEL_INTEGRATED, SeenGpu
@@ -29,7 +30,7 @@ def check_gpus(scene: Scene, engine: EngineReport, toolkit_first: str | None = N
 
     `toolkit_first` is the command that replaces a CUDA toolkit which does not compile for the GPU that is here.
     """
-    used = [_used(device, scene.nvidia) for device in _distinct(engine)]
+    used = [_used(device, scene) for device in _distinct(engine)]
     idle = idle_devices(
         engine,
         [gpu for gpu in scene.seen if gpu.driver != _IN_A_VM],
@@ -63,18 +64,21 @@ def _distinct(engine: EngineReport) -> list[EngineDevice]:
     return list(found.values())
 
 
-def _used(device: EngineDevice, nvidia: Nvidia | None) -> Check:
+def _used(device: EngineDevice, scene: Scene) -> Check:
     free = f"{format_bytes(device.free_bytes)} free of {format_bytes(device.total_bytes)}"
-    whole = _whole_of(device, nvidia)
+    whole = _whole_of(device, scene.nvidia)
+    name = engine_of(scene.store.working, device)
+    by = "" if name is None else f", by the engine {name}"
     part = "" if whole is None else f", a slice of {format_bytes(whole.total_bytes or 0)} (MIG)"
     return Check(
         name="gpu",
         status="ok",
-        what=f"{device.name}: {device.description}, {free}{part}",
+        what=f"{device.name}: {device.description}, {free}{part}{by}",
         data={
             "device": device.name,
             "description": device.description,
             "backend": device.backend,
+            "engine": name or ENVIRONMENT,
             "free_bytes": device.free_bytes,
             "total_bytes": device.total_bytes,
             "used": True,

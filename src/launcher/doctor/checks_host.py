@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from launcher.doctor import remedies
@@ -150,8 +151,13 @@ def check_swap(ram: Ram, platform: Platform) -> tuple[Check, ...]:
     return (Check(name="swap", status="ok", what=what, data=data),)
 
 
-def check_engine(engine: EngineReport, files: EngineFiles, means: Means) -> tuple[Check, ...]:
-    """The engine: installed, of the right version, able to start, with its tools."""
+def check_engine(
+    engine: EngineReport, files: EngineFiles, means: Means, others: Sequence[str] = ()
+) -> tuple[Check, ...]:
+    """The environment's engine: installed, of the right version, able to start, with its tools.
+
+    `others` are engines of the store that plans may take.
+    """
     platform, toolkit = means.platform, means.toolkit
     data = {
         "version": engine.version,
@@ -164,26 +170,24 @@ def check_engine(engine: EngineReport, files: EngineFiles, means: Means) -> tupl
     if toolkit is not None and not toolkit.compiler:
         # The engine is compiled here, whichever version it is.
         install = remedies.then(remedies.install("compiler", platform), install, platform) or install
+    worst: Status = "warn" if others else "fail"
     named = f"llama-cpp-python {engine.version}, llama.cpp {engine.commit or 'of an unknown commit'}"
     if engine.version is None and engine.devices is None:
         what = engine.note or "llama-cpp-python is not installed"
-        return (
-            Check(name="engine", status="fail", what=what, why="nothing runs without it", remedy=install, data=data),
-        )
+        why = _instead(others) or "nothing runs without it"
+        return (Check(name="engine", status=worst, what=what, why=why, remedy=install, data=data),)
     if engine.devices is None:
         crashed = "another CPU" in (engine.note or "")
         remedy = remedies.get_engine("cpu", means) if crashed else install
-        return (
-            Check(
-                name="engine", status="fail", what=f"{named} does not start", why=engine.note, remedy=remedy, data=data
-            ),
-        )
+        why = ". ".join(part for part in (engine.note, _instead(others)) if part)
+        what = f"{named} does not start"
+        return (Check(name="engine", status=worst, what=what, why=why or None, remedy=remedy, data=data),)
     found = []
     if files.wanted is not None and engine.version is not None and engine.version != files.wanted:
         what = f"llama-cpp-python {engine.version} is installed; this launcher is made for {files.wanted}"
         why = "its bindings and llama.cpp move together: another version may crash"
         found.append(Check(name="engine", status="fail", what=what, why=why, remedy=install, data=data))
-    if not files.llama_server:
+    if not files.llama_server and not others:
         what = f"{named}, without llama-server"
         why = "chat runs, serve does not"
         remedy = f"{install} --no-cache"
@@ -192,6 +196,11 @@ def check_engine(engine: EngineReport, files: EngineFiles, means: Means) -> tupl
         found.append(Check(name="engine", status="warn", what=what, why=why, remedy=remedy, data=data))
     what = f"{named}, backends {', '.join(engine.backends) or 'none'}"
     return tuple(found) or (Check(name="engine", status="ok", what=what, data=data),)
+
+
+def _instead(others: Sequence[str]) -> str | None:
+    """What runs where the environment's engine does not."""
+    return f"models run with {', '.join(others)} instead" if others else None
 
 
 def _another(engine: EngineReport, means: Means) -> str | None:

@@ -11,7 +11,7 @@ from launcher.doctor.checks_gpu import check_gpus
 from launcher.doctor.checks_host import check_cpu, check_engine, check_memory, check_swap
 from launcher.doctor.checks_place import check_clock, check_disk, check_folders, check_hub, check_port, check_speed
 from launcher.doctor.known import KnownBad, check_known, present, toolkit_first
-from launcher.doctor.scene import Scene
+from launcher.doctor.scene import Scene, Store, together
 from launcher.doctor.types import (
     Check,
     Clock,
@@ -47,7 +47,9 @@ class Facts:
     cpu: Cpu | None = None
     ram: Ram | None = None
     engine: EngineReport | None = None
+    """The environment's."""
     engine_files: EngineFiles | None = None
+    store: Store | None = None
     nvidia: tuple[Nvidia, tuple[SeenGpu, ...]] | None = None
     gpus: tuple[SeenGpu, ...] | None = None
     drm: DrmMemory | None = None
@@ -88,14 +90,20 @@ def _scene(facts: Facts) -> Scene:
     nvidia, shown = facts.nvidia or (None, ())
     return Scene(
         platform=facts.platform,
-        engine=facts.engine,
+        engine=_working(facts),
         seen=merge_seen(shown, facts.gpus or ()),
         nvidia=nvidia,
         toolkit=facts.toolkit,
         nodes=facts.nodes,
         environ=facts.environ,
+        store=facts.store or Store(),
         ready_made=facts.ready_made,
     )
+
+
+def _working(facts: Facts) -> EngineReport | None:
+    """All that plans can compute with; None where the environment's engine could not be asked in time."""
+    return None if facts.engine is None else together(facts.engine, facts.store or Store())
 
 
 def _need(facts: Facts, name: str) -> _NoFactError:
@@ -105,13 +113,13 @@ def _need(facts: Facts, name: str) -> _NoFactError:
 def _cpu(facts: Facts) -> tuple[Check, ...]:
     if facts.cpu is None:
         raise _need(facts, "cpu")
-    return check_cpu(facts.cpu, facts.engine, _scene(facts).means)
+    return check_cpu(facts.cpu, _working(facts), _scene(facts).means)
 
 
 def _memory(facts: Facts) -> tuple[Check, ...]:
     if facts.ram is None:
         raise _need(facts, "ram")
-    return check_memory(facts.ram, facts.engine, facts.platform)
+    return check_memory(facts.ram, _working(facts), facts.platform)
 
 
 def _swap(facts: Facts) -> tuple[Check, ...]:
@@ -123,18 +131,19 @@ def _swap(facts: Facts) -> tuple[Check, ...]:
 def _engine(facts: Facts) -> tuple[Check, ...]:
     if facts.engine is None or facts.engine_files is None:
         raise _need(facts, "engine" if facts.engine is None else "engine_files")
-    return check_engine(facts.engine, facts.engine_files, _scene(facts).means)
+    others = tuple(each.name for each in (facts.store or Store()).working)
+    return check_engine(facts.engine, facts.engine_files, _scene(facts).means, others)
 
 
 def _gpus(facts: Facts) -> tuple[Check, ...]:
-    if facts.engine is None:
+    scene = _scene(facts)
+    if scene.engine is None:
         raise _need(facts, "engine")
     for name in ("nvidia", "gpus"):
         if getattr(facts, name) is None:
             raise _need(facts, name)
-    scene = _scene(facts)
     first = toolkit_first(facts.known, present(scene, facts.versions)) if facts.known is not None else None
-    return check_gpus(scene, facts.engine, first)
+    return check_gpus(scene, scene.engine, first)
 
 
 def _driver(facts: Facts) -> tuple[Check, ...]:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from launcher.configs import configs_dir
 from launcher.doctor import probe_disk, probe_gpu, probe_holders, probe_net
 from launcher.doctor.examine import Facts
 from launcher.doctor.known import FILE_NAME, KnownBad, parse_known
+from launcher.doctor.scene import Store, Stored
 from launcher.doctor.sources import Sources
 from launcher.doctor.system import read_platform
 from launcher.doctor.types import Clock, EngineFiles, Folder, Missing, Nvidia, Platform, Ram
 from launcher.errors import LauncherError
 from launcher.hardware import apple, linux
+from launcher.hardware.engine_devices import EngineAt, read_engines
 from launcher.hardware.seen import read_text
 from launcher.hardware.types import Cpu
 from launcher.store.local import hub_cache_dir, hub_home
@@ -139,6 +142,7 @@ def machine_probes(sources: Sources) -> dict[str, Probe]:
         "ram": lambda: _ram(sources),
         "engine": machine.engine,
         "engine_files": lambda: _engine_files(sources),
+        "store": lambda: _store(sources),
         "nvidia": lambda: probe_gpu.read_nvidia(sources),
         "gpus": lambda: probe_gpu.read_seen(machine),
         "drm": lambda: probe_holders.read_holders(sources),
@@ -175,6 +179,18 @@ def _engine_files(sources: Sources) -> EngineFiles:
 
     there = engine_program("llama-server") is not None or sources.which("llama-server") is not None
     return EngineFiles(wanted=sources.wanted_engine(), llama_server=there)
+
+
+def _store(sources: Sources) -> Store:
+    """The engines of the store that passed their self-test, each asked in a child process, all at the same time."""
+    from launcher.builds import store
+
+    data_dir = sources.folders.data
+    usable = [build for build in store.installed(data_dir)[0] if build.usable]
+    asked = [EngineAt(name=one.name, site=str(one.site), read=partial(sources.read_build, one)) for one in usable]
+    reports = read_engines(asked) if asked else ()
+    found = tuple(Stored(name=at.name, report=report) for at, report in zip(asked, reports, strict=True))
+    return Store(chosen=store.chosen(data_dir), engines=found)
 
 
 def _folders(sources: Sources, cache: Path, token: Path) -> tuple[Folder, ...]:

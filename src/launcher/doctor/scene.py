@@ -1,17 +1,66 @@
-"""All that is known of the machine's GPUs and of what can drive them. Pure."""
+"""All that is known of the machine's GPUs and of the engines that can drive them. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from launcher.builds.types import AUTO, ENVIRONMENT
 from launcher.doctor.remedies import Means
 from launcher.doctor.types import Nodes, Nvidia, Platform, Toolkit
 
 if TYPE_CHECKING:
-    from launcher.hardware.engine_devices import EngineReport
+    from launcher.hardware.engine_devices import EngineDevice, EngineReport
     from launcher.hardware.seen import SeenGpu
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stored:
+    """An engine of the store that plans may take."""
+
+    name: str
+    report: EngineReport
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Store:
+    """The engines beside the environment's."""
+
+    chosen: str = AUTO
+    """What `gpt-oss engine use` chose."""
+    engines: tuple[Stored, ...] = ()
+
+    @property
+    def working(self) -> tuple[Stored, ...]:
+        """Those that could be asked and that plans may take."""
+        asked = tuple(each for each in self.engines if each.report.devices is not None)
+        only = tuple(each for each in asked if each.name == self.chosen)
+        return () if self.chosen == ENVIRONMENT else (only or asked)
+
+
+def together(engine: EngineReport, store: Store) -> EngineReport:
+    """All that plans can compute with, as one engine: the environment's and those of the store, or the chosen one."""
+    working = store.working
+    alone = [each.report for each in working if each.name == store.chosen]
+    reports = alone or [*([engine] if engine.devices is not None else []), *(each.report for each in working)]
+    if not reports:
+        return engine
+    devices: dict[str, EngineDevice] = {}
+    for report in reports:
+        for device in report.devices or ():
+            devices.setdefault(device.device_id or device.name, device)
+    return replace(
+        reports[0],
+        devices=tuple(devices.values()),
+        backends=tuple(dict.fromkeys(name for report in reports for name in report.backends)),
+        cpu_features=max((report.cpu_features for report in reports), key=len),
+    )
+
+
+def engine_of(reports: Sequence[Stored], device: EngineDevice) -> str | None:
+    """The engine of the store that has a device; None where it is not one of theirs."""
+    return next((each.name for each in reports if device in (each.report.devices or ())), None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,6 +69,7 @@ class Scene:
 
     platform: Platform
     engine: EngineReport | None
+    """All that plans can compute with."""
     seen: tuple[SeenGpu, ...]
     """GPUs of the machine, each once."""
     nvidia: Nvidia | None
@@ -27,6 +77,7 @@ class Scene:
     nodes: Nodes | None
     environ: Mapping[str, str]
     """Has the variables that hide GPUs."""
+    store: Store = Store()
     ready_made: frozenset[str] = frozenset()
     """Backends that a pre-built engine for this machine has."""
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from launcher.builds.types import Build
 from launcher.hardware.detect import Machine, run_tool
 from launcher.hardware.engine_devices import EngineReport, find_package, read_engine
 from launcher.paths import Folders, folders
@@ -27,6 +28,10 @@ def _run(command: Sequence[str]) -> str | None:
 
 def _engine() -> EngineReport:
     return read_engine(find_package(), deadline_s=ENGINE_DEADLINE_S)
+
+
+def _read_build(build: Build) -> EngineReport:
+    return read_engine(build.package, deadline_s=ENGINE_DEADLINE_S)
 
 
 def _is_root() -> bool:
@@ -88,4 +93,6 @@ class Sources:
     """Version of the C library; None where it is another than GNU's."""
     now_s: Callable[[], float] = time.time
     clock_s: Callable[[], float] = time.monotonic
+    read_build: Callable[[Build], EngineReport] = _read_build
+    """Asks an engine of the store."""
     wanted_engine: Callable[[], str | None] = _wanted_engine
