@@ -45,8 +45,8 @@ def _known(pattern: str, means: str, *, need: Need | None = None, fewer_jobs: bo
 _KNOWN = (
     _known(r"No space left on device|not enough space on the disk|disk quota exceeded", "the disk is full"),
     _known(
-        r"Killed signal terminated program|died due to signal 9|Killed \(program|\bcc1plus\b.*\bKilled|virtual memory exhau"
-        r"|out of memory allocating|out of heap space",
+        r"Killed signal terminated program|died due to signal 9|Killed \(program|\bcc1plus\b.*\bKilled"
+        r"|virtual memory exhausted|out of memory allocating|out of heap space",
         "the system ended a compiler for want of memory",
         fewer_jobs=True,
     ),
