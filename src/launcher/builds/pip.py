@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,15 @@ class Pip:
         into.parent.mkdir(parents=True, exist_ok=True)
         self._check(self._run(words, into.parent), " and ".join(requirements))
 
+    def newest(self, package: str, cwd: Path) -> str:
+        """The newest version on the person's index, pre-releases left out. Raises as `download` does."""
+        outcome = self._run(["index", "versions", package], cwd)
+        self._check(outcome, package)
+        found = parse_newest("\n".join(outcome.lines), package)
+        if found is None:
+            raise LauncherError(f"pip does not tell the versions of {package}: see {self.log}", hint="gpt-oss doctor")
+        return found
+
     def _run(self, words: Sequence[str], cwd: Path) -> Outcome:
         if not self.command:
             raise LauncherError("there is no pip, and no uv to run one", hint="gpt-oss doctor")
@@ -81,3 +91,9 @@ class Pip:
                 f"{what}: the package index does not answer", hint="gpt-oss doctor", details=(last, *log)
             )
         raise NetworkError(f"{what}: {last.partition(': ')[2] or last}", hint="gpt-oss doctor", details=log)
+
+
+def parse_newest(text: str, package: str) -> str | None:
+    """The version in pip's line `llama-cpp-python (0.3.36)`; None where there is no such line."""
+    found = re.search(rf"^{re.escape(package)} \((\S+)\)$", text, re.MULTILINE)
+    return found[1] if found else None
