@@ -16,7 +16,9 @@ DEADLINE_S = 900
 
 def total_memory_bytes() -> int:
     """RAM of this machine."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if sys.platform == "linux" else 0
+    if sys.platform != "linux":
+        return 0
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 pytestmark = [

@@ -13,6 +13,7 @@ from launcher.records import from_jsonable
 from tests.bench.measured import header
 from tests.bench.samples import record
 from tests.engines.demo import load_params
+from tests.systems import POSIX
 
 
 def outcome(case: Case, *samples: Sample) -> Outcome:
@@ -63,6 +64,7 @@ def kept(state: Path) -> list[BenchRecord]:
     return [from_jsonable(BenchRecord, json.loads(line)) for line in (state / HISTORY_FILE).read_text().splitlines()]
 
 
+@POSIX
 def test_records_are_added_line_by_line_for_the_owner_alone(tmp_path: Path) -> None:
     state = tmp_path / "new" / "state"
     save_record(state, record(run_id="a"))

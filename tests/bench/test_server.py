@@ -15,6 +15,7 @@ from launcher.demo import demo_model_path
 from launcher.engines.programs import engine_program
 from launcher.errors import EngineError
 from tests.engines.demo import load_params
+from tests.systems import POSIX
 
 
 def read(*lines: str, times: tuple[float, ...] = ()) -> Stream:
@@ -65,6 +66,7 @@ def test_one_stream_and_two_on_the_real_server() -> None:
     assert session._process.returncode is not None, "it ends with the block"
 
 
+@POSIX
 def test_a_server_that_dies_while_it_loads(tmp_path: Path) -> None:
     program = tmp_path / "llama-server"
     program.write_text("#!/bin/sh\necho 'no such device' >&2; exit 1\n")

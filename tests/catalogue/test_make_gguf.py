@@ -1,5 +1,6 @@
 import math
 import struct
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from launcher.catalogue.ggml_types import TYPES_BY_NAME, tensor_bytes
 from launcher.catalogue.gguf import ArraySummary, TensorInfo, check_complete, read_header
 from launcher.catalogue.headers import file_from_path
 from launcher.catalogue.recipes import model_tensors
+from launcher.store.disk_facts import taken_bytes
 from tests.catalogue.builders import (
     NATIVE,
     RandomFill,
@@ -26,6 +28,8 @@ from tests.catalogue.builders import (
 @pytest.fixture(scope="module")
 def native_20b(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("full-size") / "gpt-oss-20b-MXFP4.gguf"
+    if sys.platform == "win32":
+        pytest.skip("holes take room on Windows")
     make_gguf.main([str(path)])
     return path
 
@@ -33,8 +37,7 @@ def native_20b(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_full_size_file_is_as_long_as_the_real_one_and_takes_no_room(native_20b: Path) -> None:
     listed = next(file for file in shipped().files if file.repo.startswith("ggml-org") and "20b" in file.repo)
     assert native_20b.stat().st_size == listed.total_bytes
-    if hasattr(native_20b.stat(), "st_blocks"):
-        assert native_20b.stat().st_blocks * 512 < 32 * 1024**2
+    assert taken_bytes(native_20b.stat()) < 32 * 1024**2
 
 
 def test_it_reads_as_the_release(native_20b: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from launcher.chat.prompt import history
 from launcher.chat.prompt.history import MAX_ENTRIES, MAX_ENTRY_BYTES, HistoryFile
+from tests.systems import POSIX
 
 
 @pytest.fixture
@@ -19,6 +20,7 @@ def silent(text: str) -> None:
     raise AssertionError(text)
 
 
+@POSIX
 def test_entries_come_back_as_they_were(path: Path) -> None:
     file = HistoryFile(path, warn=silent)
     assert file.load() == []
@@ -29,6 +31,7 @@ def test_entries_come_back_as_they_were(path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+@POSIX
 def test_a_file_that_others_may_read_is_closed(path: Path) -> None:
     HistoryFile(path, warn=silent).append("x")
     path.chmod(0o644)

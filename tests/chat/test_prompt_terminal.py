@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import pty
 import re
 import select
 import signal
 import subprocess
 import sys
-import termios
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,6 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.systems import POSIX
+
+pty = pytest.importorskip("pty", reason="a terminal as POSIX has it")
+termios = pytest.importorskip("termios", reason="a terminal as POSIX has it")
 pytestmark = pytest.mark.timeout(60)
 TIMEOUT_S = 20.0
 
@@ -150,6 +152,7 @@ def test_the_terminal_is_given_back_when_the_process_is_ended(terminal: Terminal
     terminal.wait_for("\x1b[?2004l")  # pastes come as they are again
 
 
+@POSIX
 def test_a_signal_is_like_ctrl_c(terminal: Terminal) -> None:
     terminal.prompted()
     terminal.process.send_signal(signal.SIGINT)

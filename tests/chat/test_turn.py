@@ -18,6 +18,7 @@ from launcher.errors import EngineError
 from launcher.tools.types import ToolLimits, ToolResult, Verdict
 from tests.fakes.engine import TIMINGS, FakeEngine
 from tests.fakes.view import FakeView
+from tests.systems import POSIX
 
 ASKED = Conversation().with_user("hello")
 
@@ -171,6 +172,7 @@ def press_ctrl_c() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
+@POSIX
 def test_ctrl_c_during_an_answer_keeps_what_came() -> None:
     engine = FakeEngine(on_word=lambda word: press_ctrl_c() if word == "two" else None)
     before = signal.getsignal(signal.SIGINT)
@@ -211,6 +213,7 @@ def test_ctrl_c_at_the_question_refuses_and_ends_the_turn() -> None:
     assert len(engine.asked) == 1
 
 
+@POSIX
 def test_outside_the_main_thread_signals_are_left_alone() -> None:
     seen = []
 

@@ -8,12 +8,14 @@ import shlex
 import shutil
 import socket
 import subprocess
+import sys
 import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import typer
 from typer.main import get_command
 
@@ -21,6 +23,10 @@ from launcher.cli.app import app
 
 TIMEOUT_S = 60
 """Of one command. The slowest takes two seconds on an idle core; the rest is for a machine that does other things."""
+_PLAIN = 'exec "$@"'
+"""A line of a shell that runs the command as it is."""
+_OF_WINDOWS = ("APPDATA", "COMSPEC", "LOCALAPPDATA", "PATHEXT", "SYSTEMDRIVE", "SYSTEMROOT", "TEMP", "TMP", "WINDIR")
+"""Variables without which hardly a program starts there."""
 _TOOLS = frozenset({"hf", "ls", "npm", "unset", "uv"})
 """First words of hints that are commands of others."""
 _ASSIGNMENT = re.compile(r"[A-Z_]+=")
@@ -74,7 +80,9 @@ class Sandbox:
         self.env = {
             "PATH": os.environ.get("PATH", os.defpath),
             "LANG": "C.UTF-8",
+            **{name: os.environ[name] for name in _OF_WINDOWS if name in os.environ},
             "HOME": str(root / "home"),
+            "USERPROFILE": str(root / "home"),
             "HF_HOME": str(root / "hf"),
             "HF_ENDPOINT": endpoint or f"http://127.0.0.1:{free_port()}",
             "GPT_OSS_CONFIG_DIR": str(self.config),
@@ -88,7 +96,7 @@ class Sandbox:
         }
 
     def start(
-        self, *args: object, env: dict[str, str] | None = None, shell: str = 'exec "$@"', **options: Any
+        self, *args: object, env: dict[str, str] | None = None, shell: str = _PLAIN, **options: Any
     ) -> subprocess.Popen[bytes]:
         """Begin a command, without input and with its output in pipes unless `options` or a line of `shell` differ."""
         given: dict[str, Any] = {
@@ -99,7 +107,13 @@ class Sandbox:
             "env": {**self.env, **(env or {})},
             **options,
         }
-        return subprocess.Popen(["/bin/sh", "-c", shell, "sh", executable(), *map(str, args)], **given)
+        command = [executable(), *map(str, args)]
+        if sys.platform == "win32":
+            if shell != _PLAIN:
+                pytest.skip("a line of a POSIX shell")
+        else:
+            command = ["/bin/sh", "-c", shell, "sh", *command]
+        return subprocess.Popen(command, **given)
 
     def run(self, *args: object, stdin: bytes | None = None, env: dict[str, str] | None = None, **options: Any) -> Done:
         """Run a command to its end."""
@@ -110,7 +124,8 @@ class Sandbox:
                 out, err = process.communicate(stdin, timeout=TIMEOUT_S)
             finally:
                 process.kill()
-        done = Done(process.returncode, (out or b"").decode(), (err or b"").decode())
+        texts = ((data or b"").decode().replace(os.linesep, "\n") for data in (out, err))
+        done = Done(process.returncode, *texts)
         assert "Traceback" not in done.err or "--debug" in args, done.err
         return done
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -13,10 +12,12 @@ from pathlib import Path
 
 import pexpect
 import pyte
+import pytest
 
 WAIT_S = 30.0
 """For something to come to the screen: a model loads in a tenth of a second, and a machine may be busy."""
 CTRL_C, CTRL_D, CTRL_O, CTRL_R, ENTER, ALT_ENTER = "\x03", "\x04", "\x0f", "\x12", "\r", "\x1b\r"
+_KILL = 9
 GPT_OSS = Path(sys.executable).with_name("gpt-oss")
 
 
@@ -79,7 +80,7 @@ class Terminal:
 
     def kill(self) -> None:
         """kill -9."""
-        self._child.kill(signal.SIGKILL)
+        self._child.kill(_KILL)
         self._child.close()
 
     @property
@@ -95,6 +96,8 @@ class Terminal:
 @contextmanager
 def terminal(*words: str, env: Mapping[str, str], cwd: Path, columns: int = 100, rows: int = 40) -> Iterator[Terminal]:
     """`gpt-oss WORDS` in a terminal; killed at the end."""
+    if sys.platform == "win32":
+        pytest.skip("a terminal as POSIX has it")
     child = pexpect.spawn(
         str(GPT_OSS), list(words), env={**env, "TERM": env.get("TERM", "xterm-256color")}, cwd=str(cwd),
         dimensions=(rows, columns), timeout=WAIT_S,
@@ -104,5 +107,5 @@ def terminal(*words: str, env: Mapping[str, str], cwd: Path, columns: int = 100,
         yield Terminal(child, columns, rows)
     finally:
         if child.isalive():
-            os.kill(child.pid, signal.SIGKILL)
+            os.kill(child.pid, _KILL)
         child.close(force=True)

@@ -24,6 +24,7 @@ from launcher.hardware.types import Device
 from launcher.records import from_jsonable
 from tests.cli.sandbox import Sandbox
 from tests.engines.demo import load_params
+from tests.systems import POSIX
 
 SMALL = ("bench", "--demo", "-p", "16", "-n", "4", "-r", "2")
 
@@ -53,6 +54,7 @@ def test_json_has_llama_benchs_fields_and_ours(sandbox: Sandbox) -> None:
     assert "\x1b" not in done.out + done.err
 
 
+@POSIX
 def test_a_table_for_a_person_and_a_history_for_the_owner(sandbox: Sandbox) -> None:
     done = sandbox.run(*SMALL)
     assert done.code == 0, done
@@ -76,6 +78,7 @@ def test_streams_of_a_server(sandbox: Sandbox) -> None:
     assert done.out.splitlines()[0].split()[:2] == ["test", "streams"]
 
 
+@POSIX
 def test_ctrl_c_prints_and_keeps_what_was_measured(sandbox: Sandbox) -> None:
     with sandbox.start("bench", "--demo", "-p", "0", "-n", "8", "-r", "1000", "-o", "json") as process:
         assert process.stderr is not None

@@ -30,6 +30,7 @@ from launcher.errors import DamagedFileError, LauncherError, UsageError
 from launcher.records import to_jsonable
 from tests.bench.samples import ENERGY, LLAMA_BENCH_FILE, STEADY, record, row, scaled
 from tests.cli.sandbox import Sandbox, assert_runnable
+from tests.systems import POSIX
 
 WIDTHS = (40, 80, 200)
 OLD = [
@@ -309,6 +310,7 @@ def test_a_plot_is_drawn_or_written(bench: Callable[..., Result], tmp_path: Path
         assert f">{label}</text>" in text
 
 
+@POSIX
 def test_a_plot_as_png(bench: Callable[..., Result], tmp_path: Path) -> None:
     path = tmp_path / "x.PNG"
     assert done(bench("plot", "last", "last~1", "-o", path)) == ""
@@ -361,6 +363,7 @@ def test_a_plot_is_ascii_where_the_terminal_shows_no_more(monkeypatch: pytest.Mo
     assert all(line.isascii() for line in lines)
 
 
+@POSIX
 def test_a_plot_of_another_kind_is_refused(bench: Callable[..., Result], tmp_path: Path) -> None:
     assert "an .svg or a .png file" in refused(bench("plot", "-o", tmp_path / "x.pdf")).message
     for name in ("x.svg", "x.png"):

@@ -19,6 +19,7 @@ from launcher.errors import UsageError
 from launcher.records import from_jsonable
 from tests.bench.test_quality import HERE, judged, position
 from tests.cli.sandbox import Sandbox
+from tests.systems import POSIX
 
 QUALITY = ("bench", "--quality")
 
@@ -102,6 +103,7 @@ def test_the_largest_file_of_the_catalogue_is_the_reference(online: Sandbox) -> 
     assert "judged as other precision" in done.out
 
 
+@POSIX
 def test_ctrl_c(sandbox: Sandbox) -> None:
     with sandbox.start(*QUALITY, "--demo") as process:
         assert process.stderr is not None

@@ -16,6 +16,7 @@ from launcher.history.opening import FILE_NAME, open_history
 from launcher.history.types import SavedConversation
 from tests.cli.sandbox import TIMEOUT_S, Done, Sandbox
 from tests.cli.test_chat_terminal import MODEL
+from tests.systems import POSIX
 
 ANSWER = "Hello! What shall we talk about?"
 THOUGHT = "The user says hello. I answer kindly."
@@ -180,6 +181,7 @@ def test_a_seed_repeats_what_was_drawn(sandbox: Sandbox) -> None:
     assert (first["reasoning"], first["content"]) != (other["reasoning"], other["content"])
 
 
+@POSIX
 def test_a_piped_answer_comes_piece_by_piece_and_ctrl_c_ends_it(sandbox: Sandbox) -> None:
     with endless(sandbox) as process:
         assert process.stdout is not None
@@ -198,6 +200,7 @@ def test_a_piped_answer_comes_piece_by_piece_and_ctrl_c_ends_it(sandbox: Sandbox
     assert answer.finish_reason == "cancelled"
 
 
+@POSIX
 def test_ctrl_c_leaves_lines_of_json_whole(sandbox: Sandbox) -> None:
     with endless(sandbox, "--stream-json") as process:
         assert process.stdout is not None

@@ -12,6 +12,7 @@ from launcher import __version__
 from launcher.demo import demo_model_path
 from launcher.hardware.saved import load_hardware
 from tests.cli.sandbox import Sandbox
+from tests.systems import POSIX
 
 CAPITAL = "What is the capital of France?"
 
@@ -56,6 +57,7 @@ def test_hardware_is_shown_saved_and_printed_as_json(sandbox: Sandbox) -> None:
     assert shown.err == ""
 
 
+@POSIX
 def test_config_path_show_and_edit(sandbox: Sandbox) -> None:
     file = sandbox.config / "settings.toml"
     assert sandbox.run("config", "path").out == f"{file}\n"
@@ -118,6 +120,7 @@ def test_what_is_piped_may_be_of_any_encoding(sandbox: Sandbox) -> None:
     assert done.code == 0, done
 
 
+@POSIX
 def test_chat_with_stdin_closed(sandbox: Sandbox) -> None:
     done = sandbox.run("chat", "--demo", "-n", "4", "hello", shell='exec "$@" <&-')
     assert done.code == 0, done

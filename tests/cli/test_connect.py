@@ -17,6 +17,7 @@ from launcher.clients.known import CLIENTS
 from launcher.server import registry
 from launcher.server.types import ServerRecord
 from tests.cli.sandbox import Sandbox, assert_runnable
+from tests.systems import POSIX
 
 SECRET = "sk-the-key-itself"
 DUMP = """\
@@ -170,6 +171,7 @@ def test_settings_are_written_once(sandbox: Sandbox, client: str) -> None:
         assert SECRET not in Path(path).read_text(), "the key itself is in no settings file"
 
 
+@POSIX
 def test_what_was_there_is_merged_and_kept(sandbox: Sandbox) -> None:
     run_server(sandbox)
     config = sandbox.root / "home/.codex/config.toml"
@@ -239,6 +241,8 @@ def test_launch_becomes_the_client(sandbox: Sandbox) -> None:
 
 def test_signals_are_the_clients_own(sandbox: Sandbox) -> None:
     """Keeps out: a client that inherits Python's ignored SIGPIPE and writes on into a closed pipe."""
+    if sys.platform == "win32":
+        pytest.skip("Windows has no SIGPIPE")
     run_server(sandbox)
     env = install(sandbox, "opencode")
     (sandbox.root / "bin" / "opencode").write_text("#!/bin/sh\nkill -PIPE $$\necho alive\n")

@@ -22,6 +22,7 @@ from launcher.history.opening import open_history
 from tests.cli.sandbox import Sandbox, assert_runnable
 from tests.cli.terminal import CTRL_C, terminal
 from tests.history.samples import NOON, TIMINGS, WEATHER, answer, user
+from tests.systems import POSIX
 from tests.test_imports import HEAVY, loaded
 
 COMMANDS = ("list", "show", "search", "resume", "delete", "export", "import", "path")
@@ -258,6 +259,7 @@ def test_names_of_files_hold_no_paths() -> None:
     assert file_name(unsaved(Conversation(), now=NOON, title="!?").about, "md") == "0000.md"
 
 
+@POSIX
 def test_import_takes_both_forms_of_json(filled: Sandbox) -> None:
     whole = filled.root / "whole.json"
     whole.write_text(filled.run("history", "show", "2", "--json").out)

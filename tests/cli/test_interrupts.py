@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import pty
 import re
 import select
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,12 +19,15 @@ from launcher.cli.chat_engine import loaded
 from launcher.planner.types import LoadParams
 from tests.cli.sandbox import TIMEOUT_S, Sandbox
 from tests.engines.demo import load_params
+from tests.systems import POSIX
 
 CAPITAL = "What is the capital of France?"
 
 
 def fill(descriptor: int) -> int:
     """Write to a pipe until not a byte more goes in; gives how many went."""
+    if sys.platform == "win32":
+        pytest.skip("pipes of Windows always block")
     os.set_blocking(descriptor, False)
     filled = 0
     for size in (65536, 1):
@@ -37,6 +40,7 @@ def fill(descriptor: int) -> int:
     return filled
 
 
+@POSIX
 def test_ctrl_c_during_an_answer_keeps_what_came(sandbox: Sandbox) -> None:
     """The pipe for stdout is full, so the answer waits at its first word until the test has pressed Ctrl-C."""
     reader, writer = os.pipe()
@@ -76,6 +80,10 @@ REPEAT_S = 3  # longer than a loaded machine takes to answer, so that two interr
 @contextmanager
 def on_a_terminal(sandbox: Sandbox, *words: str, **env: str) -> Iterator[Terminal]:
     """The command with a pseudo-terminal for stdin, stdout and stderr."""
+    if sys.platform == "win32":
+        pytest.skip("a terminal as POSIX has it")
+    import pty
+
     ours, theirs = pty.openpty()
     process = sandbox.start(
         *words,
@@ -204,6 +212,7 @@ def test_saying_no_to_a_download(online: Sandbox) -> None:
         assert terminal.code() == 2
 
 
+@POSIX
 def test_ctrl_c_while_loading_stops_the_load() -> None:
     """In process: the demo loads too fast for a signal to hit. A load that goes on asks whether it should."""
     asked = []
@@ -223,6 +232,7 @@ def test_ctrl_c_while_loading_stops_the_load() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@POSIX
 def test_ctrl_c_after_the_last_question_of_a_load_still_counts() -> None:
     closed = []
 

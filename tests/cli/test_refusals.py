@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from tests.builders import cpu_machine
 from tests.cli.sandbox import Sandbox, assert_runnable
 from tests.cli.test_road import FILE, REPO, loadable, unfinished
 from tests.fakes.hub import Hub
+from tests.systems import POSIX
 
 Prepare = Callable[[Path], object]
 
@@ -184,6 +186,8 @@ def test_without_a_network_a_plan_rests_on_what_shipped_and_says_so(sandbox: San
 
 
 def test_a_cache_that_may_not_be_written(online: Sandbox) -> None:
+    if sys.platform == "win32":
+        pytest.skip("root is of POSIX")
     if os.geteuid() == 0:
         pytest.skip("file permissions do not hold root back")
     folder = online.root / "locked"
@@ -239,6 +243,7 @@ def model_file(hub: Hub) -> ModelFile:
     return file
 
 
+@POSIX
 def test_output_on_a_full_disk(sandbox: Sandbox) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")

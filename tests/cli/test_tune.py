@@ -28,6 +28,7 @@ from launcher.tune.space import KEPT
 from launcher.tune.types import Speeds, TuneResult
 from tests.cli.sandbox import Sandbox
 from tests.planner.builders import files_of
+from tests.systems import POSIX
 from tests.tune.landscape import MACHINE, PLAN, World, whole_space
 from tests.tune.test_search import hilly
 
@@ -58,6 +59,7 @@ def test_a_search_on_the_demo_is_kept_and_explained(sandbox: Sandbox) -> None:
     assert (plan["tuned"] is None) == (found.adopted is None)
 
 
+@POSIX
 def test_ctrl_c_keeps_what_was_measured(sandbox: Sandbox) -> None:
     with sandbox.start("tune", "--demo", "--budget", "10m", "--json") as process:
         assert process.stderr is not None

@@ -18,6 +18,7 @@ from launcher.clients.start import command_line, environment, start
 from launcher.clients.types import Launch
 from launcher.errors import LauncherError, UsageError
 from tests.clients.builders import URL, target
+from tests.systems import POSIX
 
 SECRET = "sk-the-key-itself"
 
@@ -97,6 +98,7 @@ def test_what_cannot_be_launched_says_what_can() -> None:
     assert caught.value.hint == "gpt-oss connect curl"
 
 
+@POSIX
 def test_the_dry_run_is_a_command_that_can_be_typed(tmp_path: Path) -> None:
     program = tmp_path / "claude"
     program.write_text(
@@ -141,6 +143,7 @@ def test_a_client_that_is_not_installed_comes_with_its_install_command(client: o
     assert caught.value.hint.startswith(("npm install ", "uv tool install "))
 
 
+@POSIX
 def test_a_program_that_the_system_cannot_run_is_told(tmp_path: Path) -> None:
     executable(tmp_path, "codex").write_text("#!/no/such/interpreter\n")
     with pytest.raises(LauncherError, match=r"cannot run .*/codex: No such file"):

@@ -26,6 +26,7 @@ from launcher.clients.snippets import notes, snippets
 from launcher.clients.types import Target
 from launcher.errors import UsageError
 from tests.clients.builders import KEY_FILE, URL, target
+from tests.systems import POSIX
 
 SECRET = "sk-the-key-itself"
 
@@ -167,6 +168,7 @@ class Answering(http.server.BaseHTTPRequestHandler):
         pass
 
 
+@POSIX
 @pytest.mark.parametrize("name", ["openai-python", "curl"])
 def test_a_program_reaches_a_server_with_the_key(name: str) -> None:
     if name == "curl" and shutil.which("curl") is None:
@@ -209,6 +211,7 @@ def test_curl_is_one_command_with_a_json_body() -> None:
     assert "Authorization: Bearer $GPT_OSS_API_KEY" in shlex.split(text_of("curl", keyed=True))
 
 
+@POSIX
 @pytest.mark.parametrize("name", ["open-webui", "cline"])
 @pytest.mark.parametrize("keyed", [False, True])
 def test_shell_snippets_are_sound(name: str, *, keyed: bool) -> None:

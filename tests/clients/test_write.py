@@ -16,6 +16,7 @@ from launcher.clients.types import ConfigFile
 from launcher.clients.write import Written, locate, write_patches
 from launcher.errors import DamagedFileError, LauncherError, UsageError
 from tests.clients.builders import target
+from tests.systems import POSIX
 
 NOW = datetime(2026, 11, 25, 9, 30, 1, tzinfo=UTC)
 
@@ -41,6 +42,7 @@ def everything(home: Path) -> dict[str, bytes]:
     return {str(path.relative_to(home)): path.read_bytes() for path in sorted(home.rglob("*")) if path.is_file()}
 
 
+@POSIX
 def test_new_files_are_made_without_a_copy_and_for_their_owner_alone(tmp_path: Path) -> None:
     done = write("codex", tmp_path)
     assert [file.path for file in done] == [tmp_path / ".codex/config.toml", tmp_path / ".codex/gpt-oss.config.toml"]
@@ -57,6 +59,7 @@ def test_a_second_time_changes_nothing_and_makes_no_copy(name: str, tmp_path: Pa
     assert everything(tmp_path) == before
 
 
+@POSIX
 def test_the_old_text_is_kept_beside_with_its_mode(tmp_path: Path) -> None:
     text = '# mine\nmodel = "gpt-5"\n'
     path = existing(tmp_path, known.CODEX_CONFIG, text, 0o640)
@@ -136,7 +139,7 @@ def test_a_folder_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:
         write("aider", tmp_path)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.skipif(getattr(os, "geteuid", lambda: 1)() == 0, reason="root may write everywhere")
 def test_a_file_that_is_read_only_stays(tmp_path: Path) -> None:
     existing(tmp_path, known.CODEX_CONFIG, "# managed\n", 0o444)
     with pytest.raises(LauncherError, match="read-only"):

@@ -26,6 +26,7 @@ from launcher.errors import DamagedFileError, NetworkError
 from launcher.store.reach import Reach
 from tests.doctor.machines import NOW_S, sources
 from tests.hardware.trees import write
+from tests.systems import POSIX
 
 # --- Apart ---
 
@@ -73,6 +74,7 @@ def test_a_judgement_that_fails_is_a_line_of_its_own(tmp_path: Path) -> None:
     assert by_name["cpu"].status == "ok"
 
 
+@POSIX
 def test_everything_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     source = sources("server-without-gpu", tmp_path / "root")
@@ -195,6 +197,7 @@ def test_the_file_system_is_that_of_the_deepest_mount() -> None:
     assert probe_disk.file_system("", Path("/")) is None
 
 
+@POSIX
 def test_what_everybody_may_read_is_found(tmp_path: Path) -> None:
     (tmp_path / "mcp.json").write_text("{}")
     (tmp_path / "mcp.json").chmod(0o644)

@@ -16,6 +16,7 @@ from launcher.units import GIB
 from tests.doctor.machines import sources
 from tests.doctor.test_checks import LINUX as PLATFORM
 from tests.hardware.trees import write
+from tests.systems import POSIX
 
 # https://lists.freedesktop.org/archives/dri-devel: `drm/amdgpu: Use drm_print_memory_stats helper from fdinfo`
 AMDGPU = """\
@@ -129,6 +130,7 @@ def test_one_client_behind_several_files_is_counted_once_and_for_the_younger_pro
     assert (found.n_gpus, found.used_bytes, found.complete) == (1, GIB, True)
 
 
+@POSIX
 def test_processes_of_others_are_counted_and_left_alone(tmp_path: Path) -> None:
     source = radeon(tmp_path)
     opened(tmp_path, 4242, 5, vram(1, 2))

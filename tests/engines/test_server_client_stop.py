@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -61,6 +62,8 @@ def test_cancel_from_a_thread_wakes_a_turn_that_waits(pieces: tuple[bytes, ...])
 
 def test_ctrl_c_wakes_the_main_thread_out_of_its_read() -> None:
     """The signal comes while the main thread is in recv(): its handler has to end that call."""
+    if sys.platform == "win32":
+        pytest.skip("Windows has no signal for a thread")
     with openai_api(hanging()) as api, engine_on(api) as engine:
         before = signal.signal(signal.SIGINT, lambda *_: engine.cancel())
         try:

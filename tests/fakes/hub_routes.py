@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -232,7 +233,12 @@ class HubHandler(BaseHTTPRequestHandler):
         self.wfile.flush()
         with path.open("rb") as stream:
             while start < end and not self.hub.stopping.is_set():
-                sent = os.sendfile(self.connection.fileno(), stream.fileno(), start, min(SENDFILE_BYTES, end - start))
+                size = min(SENDFILE_BYTES, end - start)
+                if sys.platform == "win32":
+                    stream.seek(start)
+                    sent = self.wfile.write(stream.read(size))
+                else:
+                    sent = os.sendfile(self.connection.fileno(), stream.fileno(), start, size)
                 if sent == 0:
                     break
                 start += sent

@@ -19,6 +19,7 @@ from launcher.hardware.engine_devices import (
     read_engine,
     report_from_probe,
 )
+from tests.systems import POSIX
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,6 +91,7 @@ def test_a_python_that_is_not_there_is_a_note(tmp_path: Path) -> None:
     assert report.note == "the engine could not be asked for its devices: No such file or directory"
 
 
+@POSIX
 @pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for a child is a shell script")
 @pytest.mark.parametrize(
     ("script", "note"),
@@ -112,6 +114,7 @@ def test_a_child_that_fails_is_a_note_and_not_an_exception(tmp_path: Path, scrip
     assert report.note.startswith(note)
 
 
+@POSIX
 @pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for a child is a shell script")
 def test_a_child_that_crashes_after_its_answer_has_answered(tmp_path: Path) -> None:
     """Keeps out: a driver that crashes at exit hides the GPU that it had listed before."""

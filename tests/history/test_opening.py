@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import sqlite3
@@ -22,6 +21,7 @@ from launcher.history.opening import open_history
 from launcher.history.schema import STEPS, HistoryError, migrate
 from launcher.history.types import History
 from tests.history.samples import NOON, answer, clock, user
+from tests.systems import POSIX
 
 
 def mode(path: Path) -> int:
@@ -43,6 +43,7 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     os.umask(before)
 
 
+@POSIX
 def test_only_the_owner_may_read_whatever_the_umask(path: Path, umask: int) -> None:
     path.parent.parent.mkdir(exist_ok=True)
     with open_history(path, tell=print, strict=True) as history:
@@ -53,6 +54,7 @@ def test_only_the_owner_may_read_whatever_the_umask(path: Path, umask: int) -> N
     assert mode(path.parent) == 0o700
 
 
+@POSIX
 def test_a_folder_that_is_there_stays_as_it_is_and_a_loose_file_is_closed(path: Path) -> None:
     path.parent.mkdir(mode=0o755)
     path.parent.chmod(0o755)
@@ -186,6 +188,10 @@ def test_a_step_that_fails_leaves_the_file_as_it_was(path: Path) -> None:
 
 def test_one_process_at_a_time_opens(path: Path) -> None:
     """Keeps out: two that find a broken file, of which the second puts the new one of the first aside."""
+
+    if sys.platform == "win32":
+        pytest.skip("locks as POSIX has them")
+    import fcntl
 
     def look(_connection: sqlite3.Connection) -> None:
         descriptor = os.open(path.parent, os.O_RDONLY)
@@ -390,6 +396,8 @@ with open_history(Path(sys.argv[1]), tell=print) as history:
 
 
 def test_a_process_that_is_killed_loses_at_most_its_answer(path: Path) -> None:
+    if sys.platform == "win32":
+        pytest.skip("Windows has no SIGKILL")
     with subprocess.Popen(
         [sys.executable, "-c", KILLED, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

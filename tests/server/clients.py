@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ from launcher.demo import demo_model_path
 from tests.cli.sandbox import Sandbox, free_port
 from tests.demo.prompts import WEATHER
 from tests.server.waiting import gone, wait_for
+from tests.systems import KILL
 
 MODEL = "tiny-gpt-oss-MXFP4"
 TIMEOUT_S = 60.0
@@ -60,8 +60,8 @@ def serving(root: Path, *, model: Path | None = None) -> Iterator[str]:
         sandbox.run("stop", "--all")
         pids = [pid for record in records for pid in (record["pid"], record["server_pid"])]
         for pid in pids:
-            with suppress(ProcessLookupError, TypeError):
-                os.kill(pid, signal.SIGKILL)
+            with suppress(OSError, TypeError):
+                os.kill(pid, KILL)
         wait_for(lambda: all(map(gone, pids)), "a server left behind")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from launcher.demo import demo_model_path
 from tests.cli.sandbox import Done, Sandbox, free_port
 from tests.server.clients import serving
 from tests.server.waiting import gone, wait_for
+from tests.systems import KILL
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ def serve(sandbox: Sandbox) -> Iterator[Callable[..., Served]]:
     sandbox.run("stop", "--all")
     for record in records:
         for pid in (record["pid"], record["server_pid"]):
-            with suppress(ProcessLookupError, TypeError):
-                os.kill(pid, signal.SIGKILL)
+            with suppress(OSError, TypeError):
+                os.kill(pid, KILL)
     wait_for(lambda: all(gone(r["pid"]) and gone(r["server_pid"]) for r in records), "servers left behind")
 
 

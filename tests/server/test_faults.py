@@ -6,12 +6,14 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
+import pytest
 
 from launcher.demo import demo_model_path
 from tests.server.conftest import Served
@@ -35,6 +37,8 @@ def lives(served: Served) -> None:
 
 
 def test_16_streams_of_a_server_that_is_killed_end_with_an_error_at_once_and_it_is_back(served: Served) -> None:
+    if sys.platform == "win32":
+        pytest.skip("Windows has no SIGKILL")
     begun = threading.Barrier(N_STREAMS + 1, timeout=60)
 
     def stream() -> tuple[str, float]:
@@ -70,6 +74,8 @@ def test_16_streams_of_a_server_that_is_killed_end_with_an_error_at_once_and_it_
 
 
 def test_a_request_while_it_is_away_is_told_to_come_back(served: Served) -> None:
+    if sys.platform == "win32":
+        pytest.skip("Windows has no SIGKILL")
     record = served.record
     os.kill(record["server_pid"], signal.SIGKILL)
     answers = [httpx.get(f"{served.url}/v1/models", timeout=10)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -93,5 +94,5 @@ def test_a_driver_that_is_not_there_is_not_asked(tmp_path: Path) -> None:
     def load() -> Any:
         raise AssertionError("asked")
 
-    if os.uname().sysname == "Linux":
+    if sys.platform == "linux":
         read_memory(os.getpid(), None, load=load, root=tmp_path)

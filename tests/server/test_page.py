@@ -22,6 +22,7 @@ from launcher.server.types import ServerRecord, key_command
 from tests.cli.sandbox import Sandbox, assert_runnable, free_port
 from tests.server.conftest import Served
 from tests.server.waiting import wait_for
+from tests.systems import POSIX
 
 RECORD = ServerRecord(
     pid=1,
@@ -100,6 +101,7 @@ def test_where_a_key_is_asked_for_its_file_is_named() -> None:
     assert lines[1] == "Its settings ask for the API key: grep -m1 '^[^#[:space:]]' '/a key'"
 
 
+@POSIX
 @pytest.mark.parametrize("text", ["sk-1\n", "# mine\n\n  \n#sk-0\nsk-1\nsk-2\n", "\nsk-1"])
 def test_what_a_person_is_told_prints_the_first_key(tmp_path: Path, text: str) -> None:
     """Bug kept out: `head -n 1`, of a file that begins with a comment."""
@@ -226,6 +228,7 @@ def test_a_page_behind_a_key_is_not_opened_blank(serve: Callable[..., Served], f
     assert "with --direct its files are behind the API key" in served.started.err
 
 
+@POSIX
 def test_in_the_foreground_a_browser_is_started_once(sandbox: Sandbox, folder: Path) -> None:
     """Bug kept out: a page opened again with every restart of a server that crashes."""
     shown = sandbox.root / "shown"

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from launcher.engines.programs import engine_program
 from tests.cli.sandbox import Sandbox, assert_runnable, free_port
 from tests.server.conftest import Served
 from tests.server.waiting import gone, wait_for
+from tests.systems import POSIX
 
 CAPITAL = {"messages": [{"role": "user", "content": "What is the capital of France?"}], "temperature": 0}
 
@@ -55,6 +57,7 @@ def test_started_listed_asked_and_stopped(served: Served) -> None:
     assert "model loaded" in served.sandbox.run("logs", "-n", 200, "--port", served.port).out
 
 
+@POSIX
 def test_files_of_a_server_are_its_owners_alone(serve: Callable[..., Served]) -> None:
     served = serve("--host", "0.0.0.0")
     state = Path(served.sandbox.env["GPT_OSS_STATE_DIR"])
@@ -115,6 +118,8 @@ def test_nothing_of_the_host_can_be_reached(served: Served, path: str) -> None:
 
 
 def test_a_server_killed_while_it_works_is_back_for_the_next_request(served: Served) -> None:
+    if sys.platform == "win32":
+        pytest.skip("Windows has no SIGKILL")
     before = served.record["server_pid"]
     os.kill(before, signal.SIGKILL)
     wait_for(lambda: served.record["server_pid"] not in {before, None} and healthy(served.url), "not back")
@@ -123,12 +128,15 @@ def test_a_server_killed_while_it_works_is_back_for_the_next_request(served: Ser
 
 
 def test_no_server_outlives_a_launcher_that_was_killed(served: Served) -> None:
+    if sys.platform == "win32":
+        pytest.skip("Windows has no SIGKILL")
     record = served.record
     os.kill(record["pid"], signal.SIGKILL)
     assert wait_for(lambda: gone(record["server_pid"]), "an orphan") < 5
     assert served.sandbox.run("ps").out == ""
 
 
+@POSIX
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
 def test_a_signal_ends_both_within_5_s(sandbox: Sandbox, number: signal.Signals, code: int) -> None:
     port = free_port()
@@ -199,6 +207,7 @@ def test_a_file_that_llama_cpp_does_not_load(sandbox: Sandbox, tmp_path: Path) -
     assert sandbox.run("ps").out == ""
 
 
+@POSIX
 def test_a_llama_server_that_tells_nothing_by_itself(serve: Callable[..., Served], tmp_path: Path) -> None:
     program = tmp_path / "llama-server"
     program.write_text(f'#!/bin/sh\nunset LLAMA_SERVER_ROUTER_PORT\nexec "{engine_program("llama-server")}" "$@"\n')

@@ -31,6 +31,7 @@ from launcher.server.service_launchd import Launchd
 from launcher.server.service_systemd import Systemd
 from launcher.server.service_tools import Ran, run_tool
 from tests.cli.sandbox import Sandbox
+from tests.systems import POSIX
 
 
 def service(*args: str, command: str = "/opt/gpt oss/bin/gpt-oss", log_dir: str = "/logs", **variables: str) -> Service:
@@ -142,6 +143,7 @@ def test_no_variable_is_replaced_in_the_program_itself() -> None:
     assert line.split()[0] == "/a$b/50%%/gpt-oss"
 
 
+@POSIX
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze")
 def test_systemd_itself_finds_nothing_wrong(tmp_path: Path) -> None:
     unit = tmp_path / UNIT_NAME
@@ -268,6 +270,7 @@ class Fake:
 REFUSED = Ran(code=1, err="it will\nnot")
 
 
+@POSIX
 def test_systemd_is_told_to_reload_enable_and_start(tmp_path: Path) -> None:
     fake = Fake(is_active=Ran(code=3))
     Systemd(fake, tmp_path).install(service(), start=True)

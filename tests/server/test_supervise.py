@@ -16,6 +16,7 @@ from launcher.server.child import ChildEvent, Ended, LoadProgress, StateChange, 
 from launcher.server.log import LogFile
 from launcher.server.supervise import DELAYS_S, Job, MemoryRanOutError, supervise
 from launcher.server.types import ServerRecord
+from tests.systems import POSIX
 
 Script = list[ChildEvent | int]
 """What a child tells, and signals that come then."""
@@ -125,6 +126,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     assert not list((made.state / "servers").glob("*.json"))
 
 
+@POSIX
 def test_progress_then_ready_then_a_signal(bench: Bench) -> None:
     number = bench.run([LoadProgress(value=0.5), READY, signal.SIGTERM])
     assert number == signal.SIGTERM
@@ -135,11 +137,13 @@ def test_progress_then_ready_then_a_signal(bench: Bench) -> None:
     assert bench.children[-1].stopped
 
 
+@POSIX
 def test_a_signal_while_it_loads_ends_it(bench: Bench) -> None:
     assert bench.run([LoadProgress(value=0.1), signal.SIGINT]) == signal.SIGINT
     assert bench.children[-1].stopped
 
 
+@POSIX
 def test_after_a_crash_it_is_started_again(bench: Bench) -> None:
     assert bench.run(CRASHES, [READY, signal.SIGTERM]) == signal.SIGTERM
     assert len(bench.told.records) == 2
@@ -163,6 +167,7 @@ def test_it_gives_up_after_so_many_crashes_with_the_last_lines(bench: Bench) -> 
     assert "--- llama-server crashed 6 times" in bench.written
 
 
+@POSIX
 def test_one_that_ran_for_long_starts_counting_anew(bench: Bench) -> None:
     assert bench.run(*[CRASHES] * 8, [READY, signal.SIGTERM], step_s=601.0) == signal.SIGTERM
 
@@ -187,12 +192,14 @@ def test_without_a_sign_of_life_it_is_ended(bench: Bench) -> None:
     assert bench.children[-1].stopped
 
 
+@POSIX
 def test_warnings_are_told_once_it_is_ready(bench: Bench) -> None:
     warned = Warned(text="0.00.001.000 W srv  init: odd")
     bench.run([warned, READY, signal.SIGTERM])
     assert bench.told.lines == ["llama-server: srv  init: odd"]
 
 
+@POSIX
 def test_the_same_warning_is_told_once_in_a_while(bench: Bench) -> None:
     many: Script = [Warned(text=f"0.00.001.000 W srv  init: odd {number}") for number in range(5)]
     bench.run([READY, *many, signal.SIGTERM], step_s=1.0)
@@ -202,6 +209,7 @@ def test_the_same_warning_is_told_once_in_a_while(bench: Bench) -> None:
     assert len(bench.told.lines) == 2
 
 
+@POSIX
 def test_a_model_that_sleeps_and_wakes(bench: Bench) -> None:
     bench.run([READY, StateChange(state="sleeping"), LoadProgress(value=1.0), READY, READY, signal.SIGTERM])
     assert [(record.ready, record.sleeping) for record in bench.told.records] == [(True, False)] * 2
@@ -213,6 +221,7 @@ def test_one_that_somebody_else_ended_is_not_started_again(bench: Bench) -> None
     assert len(bench.children) == 1
 
 
+@POSIX
 def test_handlers_of_signals_are_given_back(bench: Bench) -> None:
     before = signal.getsignal(signal.SIGTERM)
     bench.run([READY, signal.SIGTERM])

@@ -7,8 +7,8 @@ end within a deadline, with a LauncherError or with that thing left out, and wri
 from __future__ import annotations
 
 import random
-import resource
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
+
+import pytest
 
 from launcher.errors import LauncherError
 from tests.store import malformed_disk as disk
@@ -79,6 +81,8 @@ def _alarm(_number: int, _frame: FrameType | None) -> None:
 @contextmanager
 def deadline(seconds: float) -> Iterator[None]:
     """End what takes longer by TooLongError."""
+    if sys.platform == "win32":
+        pytest.skip("Windows has no alarm")
     before = signal.signal(signal.SIGALRM, _alarm)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
@@ -125,4 +129,8 @@ def run_case(family: str, seed: int, root: Path, *, deadline_s: float = DEADLINE
 
 def peak_mib() -> int:
     """The most memory that this process has had."""
+    if sys.platform == "win32":
+        pytest.skip("Windows has no such limits")
+    import resource
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

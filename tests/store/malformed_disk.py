@@ -7,8 +7,11 @@ import json
 import os
 import random
 import shutil
+import sys
 from contextlib import suppress
 from pathlib import Path
+
+import pytest
 
 from launcher.catalogue.cache import CachedListing, write_listing
 from launcher.catalogue.types import FilePart, ModelFile
@@ -80,7 +83,13 @@ def obstacle(path: Path, rng: random.Random, outside: Path, *, hangs: bool = Tru
     elif how == 7:
         path.symlink_to("/dev/zero")
     else:
-        os.mkfifo(path)
+        _pipe(path)
+
+
+def _pipe(path: Path) -> None:
+    if sys.platform == "win32":
+        pytest.skip("named pipes have no path on Windows")
+    os.mkfifo(path)
 
 
 def cached(root: Path, rng: random.Random) -> None:

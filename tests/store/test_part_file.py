@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -70,6 +69,10 @@ def test_the_file_system_under_a_path_has_a_name(tmp_path: Path) -> None:
 
 def test_a_limit_on_file_sizes_is_met_before_the_first_byte(tmp_path: Path) -> None:
     """`ulimit -f`, in a process of its own."""
+    if sys.platform == "win32":
+        pytest.skip("Windows has no such limits")
+    import resource
+
     code = (
         "import resource, sys; from pathlib import Path; from launcher.store.part_file import DiskFile\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))\n"

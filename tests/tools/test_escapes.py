@@ -128,6 +128,8 @@ print(sorted(os.environ.items()))
 
 
 def test_other_processes_cannot_be_touched(jail: PythonTool) -> None:
+    if sys.platform != "linux":
+        pytest.skip("masks of processors are Linux's")
     code = f"""
 import ctypes, os, resource, signal
 libc = ctypes.CDLL(None, use_errno=True)

@@ -20,6 +20,7 @@ from launcher.tools.mcp_client import McpTool, McpTools, open_mcp
 from launcher.tools.mcp_text import function_name, schema_of
 from launcher.tools.mcp_types import McpServer
 from launcher.tools.types import Tool, ToolLimits, ToolResult
+from tests.systems import POSIX
 
 OFFICIAL = str(Path(__file__).with_name("mcp_server.py"))
 PLAIN = str(Path(__file__).with_name("plain_mcp.py"))
@@ -267,6 +268,7 @@ def test_hanging_calls_are_cut_off_and_nothing_is_left(tmp_path: Path) -> None:
     assert [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"] == []
 
 
+@POSIX
 def test_ctrl_c_in_a_call_ends_it_and_all_servers(tmp_path: Path) -> None:
     log = tmp_path / "mcp-plain.log"
     at: list[float] = []
@@ -288,6 +290,7 @@ def test_ctrl_c_in_a_call_ends_it_and_all_servers(tmp_path: Path) -> None:
     assert time.monotonic() - at[0] < 3
 
 
+@POSIX
 def test_a_log_is_bounded(tmp_path: Path) -> None:
     log = CappedLog(tmp_path / "deep" / "a.log", max_bytes=100)
     for number in range(50):

@@ -16,6 +16,7 @@ from launcher.tools.isolation import Isolation
 from launcher.tools.jail.syscalls import TABLES
 from launcher.tools.python_tool import PythonTool, open_python_tool
 from launcher.tools.types import ToolLimits, ToolResult, function_of
+from tests.systems import POSIX
 
 NEVER = threading.Event()
 
@@ -187,6 +188,7 @@ def test_without_isolation_it_is_refused_unless_asked_for_by_name(tmp_path: Path
         assert "There is no network" not in python.description
 
 
+@POSIX
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="orphans are adopted on Linux")
 def test_without_layers_too_a_daemon_is_found_and_ended(tmp_path: Path) -> None:
     code = """
