@@ -12,13 +12,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from launcher.builds.tool_text import numbers
-from launcher.builds.tool_types import Compiler, Cuda, Toolchain, Trouble, Verdict
+from launcher.builds.tool_types import Compiler, Cuda, Need, Toolchain, Trouble, Verdict
 from launcher.builds.types import Backend
+from launcher.doctor.types import Platform
+from launcher.hardware.packages import install
 
 OLDEST_CMAKE = (3, 21)
 """llama-cpp-python's CMakeLists.txt."""
 OLDEST_ROCM = (6, 1)
 """ggml-hip's CMakeLists.txt stops below."""
+_BLACKWELL = 100
 _OLDEST_GCC, _OLDEST_CLANG = (9,), (9,)
 """std::filesystem without a library of its own (GCC's and LLVM's release notes); llama.cpp links none."""
 
@@ -27,6 +30,14 @@ def judge(backend: Backend, tools: Toolchain, architectures: Sequence[str] | Non
     """What stands in the way of compiling `backend`. `architectures` are those that a person asked for."""
     troubles = [*_common(tools), *_JUDGES[backend](tools, architectures)]
     return Verdict(troubles=tuple(troubles), notes=_notes(backend, tools, architectures))
+
+
+def remedies(verdict: Verdict, platform: Platform) -> tuple[str, ...]:
+    """The commands that mend what stands in the way, on a system: packages first, each once."""
+    needs = dict.fromkeys(each.need for each in verdict.troubles if each.need is not None)
+    packages = [install(need, platform) for need in needs]
+    others = [each.remedy for each in verdict.troubles]
+    return tuple(dict.fromkeys(each for each in (*packages, *others) if each is not None))
 
 
 def cuda_host_compiler(tools: Toolchain) -> Compiler | None:
@@ -73,7 +84,10 @@ def _cuda(tools: Toolchain, architectures: Sequence[str] | None) -> list[Trouble
     if tools.system == "Darwin":
         return [Trouble(what="there is no CUDA for macOS", remedy="gpt-oss engine build metal")]
     if cuda is None:
-        return [Trouble(what="nvcc, the compiler of CUDA, is not here", need="cuda toolkit")]
+        # Distributions' own toolkits are older than Blackwell (10.0), which CUDA 12.8 brought.
+        newest = max(tools.gpu_architectures, default=0) >= _BLACKWELL
+        need: Need = "nvidia's cuda toolkit" if newest else "cuda toolkit"
+        return [Trouble(what="nvcc, the compiler of CUDA, is not here", need=need)]
     found = []
     if not cuda.cublas and not tools.pip:
         what = f"CUDA {cuda.nvcc.version or ''} at {cuda.root} has no cuBLAS, and there is no pip or uv to get it with"

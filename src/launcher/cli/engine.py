@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from launcher.cli import options
+from launcher.cli.engine_build import build
 
 engine_app = typer.Typer(help="Builds of llama.cpp: list, get, test and choose them.", no_args_is_help=True)
 
@@ -13,6 +14,9 @@ Names = Annotated[
     typer.Argument(metavar="[NAME]...", help="As `gpt-oss engine list` names them; all.", show_default=False),
 ]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="As `gpt-oss engine list` names it.", show_default=False)]
+
+
+engine_app.command()(build)
 
 
 @engine_app.command(name="list")
