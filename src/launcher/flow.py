@@ -278,6 +278,29 @@ def plan_upgrades(
     """
     from launcher.planner.whatif import what_if
 
+    return what_if(hardware, _planner_beside(hardware, request, world, offline=offline, here=here))
+
+
+def plan_with(here: Hardware, instead: Hardware, request: PlanRequest, world: World, *, offline: bool) -> Plan:
+    """The plan for this machine as it would be with other devices.
+
+    Args:
+        here: the machine as it is.
+        instead: the same with what it would have.
+        request: the wish.
+        world: everything from outside.
+        offline: ask nothing of the network.
+
+    Raises:
+        LauncherError: what catalogue or planner refuse.
+    """
+    return _planner_beside(here, request, world, offline=offline, here=True)(instead)
+
+
+def _planner_beside(
+    hardware: Hardware, request: PlanRequest, world: World, *, offline: bool, here: bool
+) -> Callable[[Hardware], Plan]:
+    """Plans for machines like this one: no header is read for them, and their devices have published rates."""
     catalogue = _catalogues(request, world, offline=offline, refresh=False)
     # The RAM stays what it is: a measured rate against one of a table would pass for a gain.
     ram = world.rates(hardware, world.state_dir if here else None).get(HOST)
@@ -286,7 +309,7 @@ def plan_upgrades(
         rates = world.rates(machine, None)
         return plan(machine, catalogue(machine), request, rates=rates if ram is None else {**rates, HOST: ram})
 
-    return what_if(hardware, planned)
+    return planned
 
 
 def _confirmed(file: ModelFile, catalogue: Catalogue, machine: Hardware, world: World, *, offline: bool) -> Catalogue:

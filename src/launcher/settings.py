@@ -75,6 +75,8 @@ class Settings:
     build: str | None = None
     """Build of llama.cpp: `environment`, a name of `gpt-oss engine list`, or `auto`, the one whose plan is best. Unset:
     what `gpt-oss engine use` chose."""
+    engine_offer: bool = True
+    """Whether a chat or a server asks, on a terminal, for an engine that uses a GPU which lies idle."""
     tuned: bool = True
     """Whether plans take the settings that `gpt-oss tune` found to be faster here."""
     reasoning_effort: ReasoningEffort | None = None
