@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,6 @@ _REGISTRIES: Mapping[str, Backend] = {
 _WIDE_ISA = ("AVX2", "AVX512", "AVX512_VNNI", "AVX512_BF16", "AMX_INT8", "DOTPROD", "MATMUL_INT8", "SVE")
 """What decoding gains from, as `hardware.detect` tells it."""
 _VULKAN_DRIVERS = ("usr/share/vulkan/icd.d", "etc/vulkan/icd.d", "usr/local/share/vulkan/icd.d")
-_VULKAN_LOADERS = ("usr/lib/*/libvulkan.so.1", "usr/lib64/libvulkan.so.1", "usr/lib/libvulkan.so.1")
 
 
 def read_facts(
@@ -41,7 +40,7 @@ def read_facts(
     *,
     packages: Mapping[Need, str | None],
     places: Places | None = None,
-    glibc: Version | None = None,
+    glibc: Callable[[], Version | None] | None = None,
 ) -> Facts:
     """Look at this machine: a second or two, for its compilers and for the environment's engine.
 
@@ -49,7 +48,7 @@ def read_facts(
         data_dir: where the store is.
         packages: what to type for what is missing.
         places: where to look; this machine by default.
-        glibc: its version; read of this process by default.
+        glibc: how its version is read; of this process by default.
     """
     places = places or Places()
     machine = places.machine
@@ -60,13 +59,10 @@ def read_facts(
     builds, _ = store.installed(data_dir)
     is_linux = machine.system == "Linux"
     return Facts(
-        target=Target(system=machine.system, arch=machine.arch, glibc=glibc or (_glibc() if is_linux else None)),
+        target=Target(system=machine.system, arch=machine.arch, glibc=(glibc or _glibc)() if is_linux else None),
         gpus=merge_seen(nvml, (*_others(machine), *tegra)),
         driver_cuda=driver_cuda,
         tegra=bool(tegra),
-        vulkan_loader=any(True for pattern in _VULKAN_LOADERS for _ in machine.root.glob(pattern))
-        if is_linux
-        else None,
         vulkan_driver=any(True for folder in _VULKAN_DRIVERS for _ in (machine.root / folder).glob("*.json"))
         if is_linux
         else None,

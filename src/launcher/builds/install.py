@@ -8,12 +8,13 @@ neither and a CPU backend without AVX2 (its CI compiles with GGML_AVX2=off).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from launcher.builds.install_types import TITLES, Decision, Do, Facts, How, Wish, is_integrated
 from launcher.builds.shelf import Archive, Shelf, as_version, fitting, gap
 from launcher.builds.types import Backend
-from launcher.hardware.seen import SeenGpu
+from launcher.hardware.seen import SeenGpu, Vendor
 
 
 def propose(facts: Facts, wish: Wish, shelf: Shelf) -> Decision:
@@ -28,11 +29,10 @@ def propose(facts: Facts, wish: Wish, shelf: Shelf) -> Decision:
     if here is not None and here.usable:
         why = f"{here.name} is installed, and passed its self-test"
         return _settled("nothing", wish, backend, gpu, why, command="gpt-oss engine list")
-    unused = backend == "cpu" and facts.missing_isa
-    if wish.backend is None and backend in facts.own and not unused and wish.version == facts.own_version:
-        of = "all instructions of this CPU" if gpu is None else gpu.description
-        why = f"nothing better is to be had: the engine that came with the launcher uses {of}"
-        return _settled("nothing", wish, backend, gpu, why, command="gpt-oss engine list")
+    if wish.backend is None and wish.version == facts.own_version and _serves(facts, gpu, backend):
+        of = "uses all instructions of this CPU" if gpu is None else f"is made for the {gpu.description}, too"
+        why = f"nothing better is to be had: the engine that came with the launcher {of}"
+        return _settled("nothing", wish, backend, gpu, why, command="gpt-oss doctor")
     return _how(facts, wish, shelf, backend, gpu)
 
 
@@ -59,45 +59,58 @@ def _settled(
 
 def _nothing_to_choose(facts: Facts, wish: Wish, gpu: SeenGpu | None) -> Decision | None:
     """Where no backend would help; None where one may."""
-    if gpu is None:
-        if facts.missing_isa or wish.version != facts.own_version:
-            return None
+    content = "cpu" in facts.own and not facts.missing_isa and wish.version == facts.own_version
+    if gpu is None and content:
         small = "no GPU that is large enough" if facts.gpus else "no GPU"
         why = f"nothing better is to be had: {small} is seen here, and the engine that came with the launcher uses all "
         return _settled("nothing", wish, None, None, f"{why}instructions of this CPU", command="gpt-oss doctor")
-    if gpu.vendor == "NVIDIA" and gpu.probe == "sysfs":
+    if gpu is not None and gpu.vendor == "NVIDIA" and gpu.probe == "sysfs":
+        # The doctor tells a missing driver from a container's, one that was updated, and a GPU that is lent to a guest.
         why = f"{gpu.description}: NVIDIA's driver is not in use, and every engine needs it"
-        command = facts.packages.get("nvidia driver") or "gpt-oss doctor"
-        return _settled("packages", wish, "cuda", gpu, why, command=command, missing=("NVIDIA's driver",))
-    if is_integrated(gpu) and not facts.missing_isa and wish.version == facts.own_version:
+        return _settled("packages", wish, "cuda", gpu, why, command="gpt-oss doctor", missing=("NVIDIA's driver",))
+    if gpu is not None and is_integrated(gpu) and content:
         why = f"{gpu.description} reads the same RAM as the CPU, so that an engine for it gains little"
         return _settled("nothing", wish, None, gpu, why, command="gpt-oss engine install vulkan")
     return None
 
 
+_BY_VENDOR: Mapping[Vendor, tuple[Backend, ...]] = {
+    "NVIDIA": ("cuda", "vulkan"),
+    "AMD": ("rocm", "vulkan"),
+    "Intel": ("sycl", "vulkan"),
+    "Apple": ("metal",),
+}
+"""Fastest first. Vulkan needs nothing but the driver that draws the screen."""
+
+
 def _backend(facts: Facts, gpu: SeenGpu | None) -> Backend:
-    if gpu is None or is_integrated(gpu):
-        # A new version is compiled for what the environment's engine computes on.
-        return "metal" if "metal" in facts.own else "cpu"
-    if gpu.vendor == "NVIDIA":
-        return "cuda"
-    if gpu.vendor == "Apple":
+    if facts.target.system == "Darwin":
         return "metal"
-    own: Backend = "rocm" if gpu.vendor == "AMD" else "sycl"
-    verdict = facts.verdicts.get(own)
-    # Vulkan needs nothing but the driver that draws the screen; the maker's own is faster where its tools are here.
-    return own if verdict is not None and verdict.possible else "vulkan"
+    if gpu is None or is_integrated(gpu):
+        return "cpu"
+    first = _BY_VENDOR[gpu.vendor][0]
+    verdict = facts.verdicts.get(first)
+    # CUDA is to be had ready made. AMD's and Intel's own only where all of their tools are here.
+    return first if first == "cuda" or (verdict is not None and verdict.possible) else "vulkan"
+
+
+def _serves(facts: Facts, gpu: SeenGpu | None, backend: Backend) -> bool:
+    """Whether the environment's engine computes on the GPU at least as well as such an engine would."""
+    if backend == "cpu":
+        return "cpu" in facts.own and not facts.missing_isa
+    order = _BY_VENDOR[gpu.vendor] if gpu is not None else (backend,)
+    better = order[: order.index(backend) + 1] if backend in order else (backend,)
+    return any(each in facts.own for each in better)
 
 
 def _how(facts: Facts, wish: Wish, shelf: Shelf, backend: Backend, gpu: SeenGpu | None) -> Decision:
     verdict = facts.verdicts.get(backend)
     can_build = verdict is not None and verdict.possible
     archives = () if facts.tegra and backend == "cuda" else _archives(facts, shelf, backend)
-    unfit = _no_runtime(facts, backend)
-    if unfit is not None:
-        why = f"{unfit} is not here, and an engine for {TITLES[backend]} needs it"
-        command = facts.packages.get("vulkan driver")
-        return _settled("packages", wish, backend, gpu, why, command=command, missing=(unfit,))
+    if backend == "vulkan" and facts.vulkan_driver is False:
+        why = "a driver for Vulkan is not here, and an engine for Vulkan needs it"
+        command = facts.packages.get("vulkan driver") or "gpt-oss doctor"
+        return _settled("packages", wish, backend, gpu, why, command=command, missing=("a driver for Vulkan",))
     for how, possible in (("build", can_build), ("prebuilt", bool(archives))):
         if possible and wish.how in {None, how}:
             return _take(facts, wish, backend, gpu, archives, how="build" if how == "build" else "prebuilt")
@@ -120,14 +133,6 @@ def _has_rocm(facts: Facts) -> bool:
     """ROCm's libraries are here wherever its compiler would work, or only lacks the headers."""
     verdict = facts.verdicts.get("rocm")
     return verdict is not None and all("not here" not in trouble.what for trouble in verdict.troubles)
-
-
-def _no_runtime(facts: Facts, backend: Backend) -> str | None:
-    if backend != "vulkan" or facts.target.system != "Linux":
-        return None
-    if facts.vulkan_driver is False:
-        return "a Vulkan driver"
-    return "libvulkan" if facts.vulkan_loader is False else None
 
 
 def _take(
@@ -158,7 +163,8 @@ def _reason(facts: Facts, backend: Backend, gpu: SeenGpu | None) -> str:
         if facts.missing_isa:
             unused = ", ".join(facts.missing_isa)
             return f"this CPU has {unused}, which the engine that came with the launcher leaves unused"
-        return "an engine for this CPU"
+        cannot = "" if "cpu" in facts.own else ": the one that came with the launcher does not run here"
+        return f"an engine for this CPU{cannot}"
     if gpu is None:
         return f"an engine for {TITLES[backend]}; no GPU is seen here"
     return f"an engine that computes on the {gpu.description} through {TITLES[backend]}"
@@ -169,7 +175,8 @@ def _in_the_way(
 ) -> Decision:
     """Nothing is possible as things are: what is missing, and the command that brings it."""
     verdict = facts.verdicts.get(backend)
-    missing, commands = [], []
+    missing: list[str] = []
+    commands: list[str | None] = []
     if wish.how != "prebuilt" and verdict is not None:
         for trouble in verdict.troubles:
             missing.append(trouble.what)
@@ -185,5 +192,11 @@ def _in_the_way(
     if wish.how == "build" and has_archives:
         commands.append(f"gpt-oss engine install {backend} --how prebuilt")
     why = f"an engine for {TITLES[backend]} cannot be had as things are"
-    command = next((each for each in commands if each), None)
-    return _settled("packages", wish, backend, gpu, why, command=command, missing=tuple(missing))
+    # Slower than the GPU maker's own, and the same archive for all: it needs nothing but the driver.
+    slower = backend in {"cuda", "rocm", "sycl"} and facts.vulkan_driver and _archives(facts, shelf, "vulkan")
+    typed = tuple(dict.fromkeys(each for each in commands if each))
+    ours = next((each for each in typed if each.startswith("gpt-oss ")), None)
+    # All packages at once, or the way that needs none.
+    command = ours or ("; " if facts.target.system == "Windows" else " && ").join(typed) or "gpt-oss doctor"
+    settled = _settled("packages", wish, backend, gpu, why, command=command, missing=tuple(missing))
+    return replace(settled, other_way="gpt-oss engine install vulkan" if slower else None)

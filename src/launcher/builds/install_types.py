@@ -39,12 +39,12 @@ class Facts:
     """The newest CUDA that NVIDIA's driver knows."""
     tegra: bool
     """An NVIDIA Jetson, whose CUDA is its own."""
-    vulkan_loader: bool | None
     vulkan_driver: bool | None
+    """Whether a driver for Vulkan is installed; known on Linux only."""
     missing_isa: tuple[str, ...]
     """Instruction sets of the CPU that the environment's engine does not use."""
     own: frozenset[Backend]
-    """Backends of the environment's engine."""
+    """Backends of the environment's engine; none where it cannot run here."""
     own_version: str | None
     builds: tuple[Build, ...]
     """Of the store."""

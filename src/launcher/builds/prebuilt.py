@@ -14,6 +14,8 @@ import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
 from pathlib import Path, PurePosixPath
 
 from launcher.builds import store
@@ -22,7 +24,7 @@ from launcher.builds.releases import COMPILE, Asset, GitHub
 from launcher.builds.shelf import Archive, Pinned, Shelf, matching
 from launcher.builds.types import Backend, Build, BuildRecord, SelfTest, Source
 from launcher.builds.unpack import same_file, unpack
-from launcher.errors import DamagedFileError, EngineError, LauncherError
+from launcher.errors import DamagedFileError, EngineError
 from launcher.store.types import without_hub_login
 
 PROGRAM_DEADLINE_S = 30.0
@@ -110,7 +112,7 @@ def look_up(candidates: Iterable[Archive], version: str, *, shelf: Shelf, github
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Workshop:
+class Means:
     """What making a build of an archive takes from outside; tests give fakes."""
 
     data_dir: Path
@@ -124,25 +126,25 @@ class Workshop:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
-def install(found: Found, shop: Workshop) -> Build:
+def install(found: Found, means: Means) -> Build:
     """Fetch it, lay it out, test it and add it to the store. A build that fails its self-test is kept, and not usable.
 
     Raises:
         LauncherError: it can't be fetched, unpacked or added, or is not of the commit that it should be of.
     """
-    paths = shop.fetcher.fetch(found.assets)
-    with store.staged(shop.data_dir, found.name) as staging:
+    paths = means.fetcher.fetch(found.assets)
+    with store.staged(means.data_dir, found.name) as staging:
         site = staging / store.SITE
-        shop.tell("unpacking")
+        means.tell("unpacking")
         if found.archive.kind == "wheel":
             unpack(paths[0], site, keep=_of_wheel)
         else:
             for path in paths:
                 unpack(path, site / "bin")
-            lay_out(site, shop.bindings(found.version))
+            lay_out(site, means.bindings(found.version))
         commit = _checked(site, found)
-        shop.tell("testing it: the demo model's answers against those that are known to be right")
-        result = shop.self_test(Build(name=found.name, site=site, record=None))
+        means.tell("testing it: the demo model's answers against those that are known to be right")
+        result = means.self_test(Build(name=found.name, site=site, record=None))
         record = BuildRecord(
             name=found.name,
             backend=found.archive.backend,
@@ -150,13 +152,13 @@ def install(found: Found, shop: Workshop) -> Build:
             commit=commit,
             source=Source(kind=found.archive.kind, what=found.assets[0].name, sha256=found.assets[0].sha256),
             options=(),
-            system=shop.system,
-            arch=shop.arch,
-            made_at=shop.now().isoformat(timespec="seconds"),
+            system=means.system,
+            arch=means.arch,
+            made_at=means.now().isoformat(timespec="seconds"),
             self_test=result,
         )
         build = store.add(staging, record)
-    shop.fetcher.forget(found.assets)
+    means.fetcher.forget(found.assets)
     return build
 
 
@@ -241,22 +243,10 @@ def _version_text(program: Path) -> str:
     return text
 
 
-def environment_bindings(version: str, other: Callable[[str], Path] | None = None) -> Path:
-    """The Python files of a version: the environment's own where that has it, otherwise from elsewhere.
-
-    Raises:
-        LauncherError: it is another, and there is no other way to have it.
-    """
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import version as version_of
-
+def environment_bindings(version: str) -> Path | None:
+    """The Python files of a version, where the environment's own engine is of it."""
     own = store.environment_build()
     try:
-        is_own = own is not None and version_of("llama-cpp-python") == version
+        return own.package if own is not None and version_of("llama-cpp-python") == version else None
     except PackageNotFoundError:
-        is_own = False
-    if own is not None and is_own:
-        return own.package
-    if other is None:
-        raise LauncherError(f"llama-cpp-python {version} is not installed here", hint=COMPILE)
-    return other(version)
+        return None

@@ -6,6 +6,7 @@ import typer
 
 from launcher.cli import options
 from launcher.cli.engine_build import build
+from launcher.cli.engine_install import install
 
 engine_app = typer.Typer(help="Builds of llama.cpp: list, get, test and choose them.", no_args_is_help=True)
 
@@ -17,6 +18,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="As `gpt-oss engine li
 
 
 engine_app.command()(build)
+engine_app.command()(install)
 
 
 @engine_app.command(name="list")

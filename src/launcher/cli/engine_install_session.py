@@ -1,0 +1,233 @@
+"""What `gpt-oss engine install` does."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import get_args
+
+from launcher.builds import store
+from launcher.builds.compile_types import CompileRequest, Work
+from launcher.builds.facts import read_facts
+from launcher.builds.fetching import Fetcher
+from launcher.builds.install import propose
+from launcher.builds.install_types import Decision, How, Wish
+from launcher.builds.pip import Pip
+from launcher.builds.prebuilt import Found, Means, environment_bindings, look_up
+from launcher.builds.prebuilt import install as install_prebuilt
+from launcher.builds.releases import GitHub, checked_address
+from launcher.builds.selftest import self_test
+from launcher.builds.shelf import read_shelf
+from launcher.builds.source import PACKAGE, get_source, known_sha256, pinned_version
+from launcher.builds.toolchain import Places, probe_toolchain
+from launcher.builds.types import AUTO, BACKENDS, Backend, Build
+from launcher.cli.context import is_offline, load_settings
+from launcher.cli.download import DownloadBar
+from launcher.cli.engine_build_session import Wishes, run_build
+from launcher.cli.engine_install_view import print_decision, print_found, print_installed
+from launcher.cli.output import print_json, say
+from launcher.errors import EngineError, NetworkError, UsageError
+from launcher.hardware.packages import NEEDS, install
+from launcher.paths import Folders, folders
+
+LATEST = "latest"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InstallWishes:
+    """What was typed."""
+
+    backend: str = AUTO
+    version: str | None = None
+    how: str | None = None
+    mirror: str | None = None
+    offline: bool | None = None
+
+
+def run_install(wishes: InstallWishes, *, dry_run: bool, yes: bool, as_json: bool) -> None:
+    """`gpt-oss engine install`.
+
+    Raises:
+        UsageError: something that was typed makes no sense, or was declined.
+        EngineError: no such engine can be had as things are, or it failed its self-test.
+        LauncherError: it could not be fetched or compiled.
+    """
+    own = folders()
+    if wishes.mirror is not None:
+        checked_address(wishes.mirror, "--mirror")
+    offline = is_offline(load_settings({"offline": wishes.offline}))
+    decision = decide(wishes, own, offline=offline)
+    if decision.do == "prebuilt" and not offline:
+        found = look_up_for(decision, wishes.mirror)
+        if as_json and dry_run:
+            print_json({"decision": decision, "assets": found.assets})
+            return
+        print_decision(decision)
+        print_found(found)
+        _go_on(found, own, wishes, dry_run=dry_run, yes=yes, as_json=as_json)
+        return
+    if as_json and (dry_run or decision.do == "nothing"):
+        print_json({"decision": decision, "assets": None, "build": None} if not dry_run else {"decision": decision})
+        return
+    if decision.do != "packages":
+        print_decision(decision)
+    if decision.do == "build":
+        asked = Wishes(
+            backend=str(decision.backend), version=decision.version, jobs=None, arch=(), define=(), source=None,
+            offline=wishes.offline,
+        )  # fmt: skip
+        run_build(asked, dry_run=dry_run, yes=yes, as_json=as_json)
+    elif decision.do == "packages":
+        raise not_to_be_had(decision)
+    elif decision.do == "prebuilt":
+        raise NetworkError(
+            f"{decision.name} is to be downloaded, and offline mode is on",
+            hint=decision.other_way or "gpt-oss engine list",
+        )
+
+
+def decide(wishes: InstallWishes, own: Folders, *, offline: bool = False) -> Decision:
+    """Which engine this machine should get; asks the package index where the newest version is wished for.
+
+    Raises:
+        UsageError: there is no such backend or way.
+        NetworkError: the newest version is wished for, and cannot be told.
+    """
+    from launcher.doctor.sources import Sources
+    from launcher.doctor.system import read_platform
+
+    wish = Wish(backend=_backend(wishes.backend), how=_how(wishes.how), version=_version(wishes.version, own, offline))
+    platform = read_platform(Sources())
+    facts = read_facts(own.data, packages={need: install(need, platform) for need in NEEDS}, places=Places())
+    return propose(facts, wish, read_shelf())
+
+
+def look_up_for(decision: Decision, mirror: str | None = None) -> Found:
+    """The files that a decision for a ready-made engine means. Raises NetworkError, and EngineError for none."""
+    shelf = read_shelf()
+    github = GitHub(shelf.where, mirror=mirror)
+    return look_up(decision.archives, decision.version, shelf=shelf, github=github)
+
+
+def install_found(found: Found, own: Folders) -> Build:
+    """Fetch and lay out a ready-made engine, with a bar; it may have failed its self-test.
+
+    Raises:
+        LauncherError: it could not be fetched, or does not fit this system.
+    """
+    from launcher.hardware.detect import Machine
+
+    machine = Machine()
+    with DownloadBar() as bar:
+        fetcher = Fetcher(
+            folder=own.cache / "engines" / "downloads",
+            retry=f"gpt-oss engine install {found.archive.backend} --how prebuilt",
+            progress=bar,
+        )
+        means = Means(
+            data_dir=own.data,
+            fetcher=fetcher,
+            bindings=lambda version: bindings(version, found.archive.backend, own),
+            self_test=self_test,
+            system=machine.system,
+            arch=machine.arch,
+            tell=say,
+        )
+        return install_prebuilt(found, means)
+
+
+def bindings(version: str, backend: Backend, own: Folders) -> Path:
+    """The folder with llama-cpp-python's Python files of a version: the environment's, or those of its source."""
+    here = environment_bindings(version)
+    if here is not None:
+        return here
+    work = Work(folder=own.cache / "engines" / f"{backend}-{version}")
+    work.folder.mkdir(parents=True, exist_ok=True)
+    request = CompileRequest(backend=backend, version=version, sha256=known_sha256(version))
+    get_source(request, work, Pip(command=probe_toolchain().pip, log=work.log))
+    return work.source / "llama_cpp"
+
+
+def not_to_be_had(decision: Decision) -> EngineError:
+    """The error for an engine that something else has to be installed for first."""
+    others = (f"Slower, and possible now: {decision.other_way}",) if decision.other_way else ()
+    return EngineError(decision.why, details=(*decision.missing, *others), hint=decision.command or "gpt-oss doctor")
+
+
+def _go_on(found: Found, own: Folders, wishes: InstallWishes, *, dry_run: bool, yes: bool, as_json: bool) -> None:
+    if dry_run:
+        return
+    if not (yes or load_settings({}).yes):
+        _ask()
+    build = install_found(found, own)
+    if as_json:
+        print_json({"build": build})
+    else:
+        print_installed(build, store.chosen(own.data), is_other=wishes.version is not None)
+    if not build.usable:
+        test = build.record.self_test if build.record is not None else None
+        why = (test.why if test is not None else None) or "it gave no reason"
+        raise EngineError(
+            f"{build.name} failed its self-test, and no plan takes it: {why}", hint=f"gpt-oss engine test {build.name}"
+        )
+
+
+def _ask() -> None:
+    if not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
+        return
+    import typer
+
+    try:
+        agreed = typer.confirm("Go ahead?", default=True, err=True)
+    except typer.Abort:
+        raise KeyboardInterrupt from None  # Ctrl-C or Ctrl-D at the question: told as any other
+    if not agreed:
+        raise UsageError("nothing installed", hint="gpt-oss engine list")
+
+
+def _backend(name: str) -> Backend | None:
+    if name.lower() == AUTO:
+        return None
+    for backend in BACKENDS:
+        if backend == name.lower():
+            return backend
+    near = get_close_matches(name.lower(), [*BACKENDS, AUTO, "hip"], n=1)
+    meant = "rocm" if near == ["hip"] else (near or [AUTO])[0]
+    raise UsageError(
+        f"no backend is called {name}; there are {', '.join(BACKENDS)}, and auto",
+        hint=f"gpt-oss engine install {meant}",
+    )
+
+
+def _how(text: str | None) -> How | None:
+    for how in get_args(How):
+        if text in {None, how}:
+            return None if text is None else how
+    raise UsageError(f"--how takes build or prebuilt, not {text!r}", hint="gpt-oss engine install --how prebuilt")
+
+
+def _version(text: str | None, own: Folders, offline: bool) -> str:
+    if text is not None and text != LATEST:
+        if not text[:1].isdecimal() or not all(part.isalnum() for part in text.split(".")):
+            raise UsageError(f"{text!r} is no version", hint="gpt-oss engine install --version latest")
+        return text
+    pinned = pinned_version()
+    if text is None:
+        if pinned is None:
+            raise UsageError(
+                "the launcher's own metadata names no version of llama-cpp-python: say which",
+                hint="gpt-oss engine install --version latest",
+            )
+        return pinned
+    if offline:
+        raise NetworkError(
+            "the newest version is asked of your package index, and offline mode is on", hint="gpt-oss engine install"
+        )
+    folder = own.cache / "engines"
+    folder.mkdir(parents=True, exist_ok=True)
+    say("asking your package index for the newest llama-cpp-python")
+    newest = Pip(command=probe_toolchain().pip, log=folder / "pip.log").newest(PACKAGE, folder)
+    say(f"{newest} is the newest" + (", which this launcher is made for" if newest == pinned else ""))
+    return newest
