@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -62,6 +63,7 @@ def self_test(
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> SelfTest:
     """Compute on the CPU and on every device of the build. Whatever the build does wrong becomes the result's `why`."""
+    build = replace(build, site=build.site.absolute())
     order = {"model": str(model or demo_model_path()), "reference": str(reference_path())}
     status, output, complaints = _run(build, json.dumps(order), deadline_s, python, environ)
     said = heard(output, MARK)

@@ -25,9 +25,10 @@ from launcher.records import from_jsonable, to_jsonable
 MARK = "selftest: "
 """What its own lines begin with: drivers print as well."""
 N_CTX = 512
+# One thread: on a busy machine two would wait for each other longer than they compute.
 ON_THE_CPU = LoadParams(
-    n_gpu_layers=0, n_cpu_moe=0, n_ctx=N_CTX, n_batch=N_CTX, n_ubatch=N_CTX, n_parallel=1, n_threads=2,
-    n_threads_batch=2, type_k="f16", type_v="f16", flash_attn=True, offload_kqv=True, swa_full=False, kv_unified=False,
+    n_gpu_layers=0, n_cpu_moe=0, n_ctx=N_CTX, n_batch=N_CTX, n_ubatch=N_CTX, n_parallel=1, n_threads=1,
+    n_threads_batch=1, type_k="f16", type_v="f16", flash_attn=True, offload_kqv=True, swa_full=False, kv_unified=False,
     n_outputs_max=N_CTX, load_mode="mmap", repack=True, devices=(),
 )  # fmt: skip
 _ALL_LAYERS = 99
@@ -84,7 +85,7 @@ class _Test:
         devices = ggml.gpus(Path(lib.__file__).parent / "lib")
         self._tell(
             {
-                "package": str(Path(lib.__file__).parent),
+                "package": os.path.abspath(Path(lib.__file__).parent),  # noqa: PTH100 -- links stay as they are
                 "version": str(lib.__version__),
                 "commit": ggml.commit(),
                 "devices": devices,

@@ -130,9 +130,11 @@ def _ended(said: Heard, status: int | None, stderr: str) -> str | None:
         return f"it was compiled for another CPU: it met an instruction that this one does not have while {doing}"
     crash = _crash(status)
     if crash is not None:
-        return f"it crashed while {doing} ({crash}){f': {told}' if told else ''}"
+        return f"it crashed while {doing} ({crash}){f': {told[:_SHOWN]}' if told else ''}"
     if status != 0:
-        return _not_loaded(told) if not said.about else f"it failed while {doing}: {told or f'status {status}'}"
+        return (
+            _not_loaded(told) if not said.about else f"it failed while {doing}: {told[:_SHOWN] or f'status {status}'}"
+        )
     return None if said.done else f"it stopped while {doing}"
 
 
@@ -146,7 +148,7 @@ def _told(stderr: str) -> str:
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     # An assertion of ggml is followed by a backtrace, which says less.
     telling = [line for line in lines if "GGML_ASSERT" in line or "error" in line.lower()]
-    return (telling or lines or [""])[-1][:_SHOWN]
+    return (telling or lines or [""])[-1]
 
 
 def _not_loaded(told: str) -> str:
@@ -162,10 +164,10 @@ def _not_loaded(told: str) -> str:
     newer = re.search(r"version [`'](\w+_[\d.]+)' not found", told)
     if newer:
         return f"it needs {newer[1]}, which is newer than this system's"
-    short = re.search(r"([^\s/'\"]+): (file too short|invalid ELF header|.*truncated.*)", told)
-    if short:
-        return f"a library of it is damaged: {short[1]} ({short[2]})"
-    return f"its libraries cannot be loaded: {told or 'no reason was given'}"
+    broken = re.search(r"([^\s/'\":]+\.(?:so[\d.]*|dylib|dll)): (.+)$", told)
+    if broken:
+        return f"a library of it cannot be loaded: {broken[1]} ({broken[2][:_SHOWN]})"
+    return f"its libraries cannot be loaded: {told[-_SHOWN:] or 'no reason was given'}"
 
 
 def devices_of(said: Heard) -> tuple[str, ...]:

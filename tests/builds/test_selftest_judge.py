@@ -1,0 +1,215 @@
+"""Verdicts from what a child said and how it ended, where no real build here ends so."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from launcher.builds.reference import (
+    MAX_KL,
+    MEAN_KL,
+    N_WORST,
+    Difference,
+    difference,
+    divergence,
+    log_softmax,
+    predicted,
+)
+from launcher.builds.selftest import read_reference
+from launcher.builds.selftest_child import MARK
+from launcher.builds.selftest_judge import Case, Heard, devices_of, fault, heard
+from launcher.builds.types import Build
+from tests.builds.copies import record
+
+REFERENCE = read_reference()
+BUILD = Build(name="cuda-0.3.36", site=Path("/data/engines/cuda-0.3.36/site"), record=record("cuda-0.3.36"))
+SOUND = Difference(max_kl=0.03, mean_kl=0.0001, n_same_top=63, n_positions=64)
+ABOUT = {
+    "package": str(BUILD.package),
+    "version": REFERENCE.version,
+    "commit": f"{REFERENCE.commit}-dirty",
+    "devices": ["CUDA0"],
+    "defaults": REFERENCE.defaults,
+}
+WELL = Heard(
+    doing="continuing a text on CUDA0",
+    about=ABOUT,
+    cases=(
+        Case(name="a prompt at once", device=None, found=SOUND),
+        Case(name="token by token", device="CUDA0", found=SOUND),
+    ),
+    texts=(REFERENCE.continued,),
+    done=True,
+)
+
+
+def told(said: Heard, status: int | None = 0, stderr: str = "") -> str | None:
+    return fault(said, status, stderr, BUILD, REFERENCE)
+
+
+def test_all_is_well() -> None:
+    assert told(WELL) is None
+    assert devices_of(WELL) == ("CUDA0",)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"package": "/usr/lib/llama_cpp"}, "another llama_cpp was loaded in its place, /usr/lib/llama_cpp"),
+        ({"version": "0.3.1"}, f"it is llama-cpp-python 0.3.1; its record says {REFERENCE.version}"),
+        ({"commit": "abcdef0-dirty"}, f"its library is of llama.cpp abcdef0; its record says {REFERENCE.commit}"),
+        (
+            {"defaults": {**REFERENCE.defaults, "llama_context_params.n_batch": 7.0}},
+            "its bindings and its library are not of one version: they disagree on llama_context_params (at n_batch)",
+        ),
+    ],
+)
+def test_it_is_another_build(change: dict[str, object], expected: str) -> None:
+    assert told(replace(WELL, about={**ABOUT, **change})) == expected
+
+
+def test_a_commit_that_is_not_told_or_told_longer_is_no_fault() -> None:
+    for commit in ("unknown", f"{REFERENCE.commit}123"):
+        assert told(replace(WELL, about={**ABOUT, "commit": commit})) is None
+
+
+def test_the_worst_device_is_named() -> None:
+    wrong = replace(SOUND, mean_kl=0.31)
+    said = replace(WELL, cases=(*WELL.cases, Case(name="a prompt at once", device="CUDA1", found=wrong)))
+    assert told(said) == (
+        f"it computes wrongly on CUDA1 (a prompt at once): predictions are 0.31 nats off, over {MEAN_KL:g}"
+    )
+    said = replace(WELL, cases=(Case(name="token by token", device=None, found=replace(SOUND, max_kl=4.0)),))
+    assert told(said) == f"it computes wrongly on the CPU (token by token): predictions are 4 nats off, over {MAX_KL:g}"
+    none = replace(SOUND, max_kl=None, mean_kl=None)
+    said = replace(said, cases=(*said.cases, Case(name="a prompt at once", device="CUDA0", found=none)))
+    assert told(said) == "it computes values that are no numbers on CUDA0 (a prompt at once)"
+
+
+OTHER_CPU = (
+    "it was compiled for another CPU: it met an instruction that this one does not have while loading its libraries"
+)
+LIBRARY = "RuntimeError: Failed to load shared library '/data/lib/libllama.so': "
+
+
+@pytest.mark.parametrize(
+    ("status", "stderr", "expected"),
+    [
+        (-11, "", "it crashed while loading its libraries (SIGSEGV)"),
+        (
+            -6,
+            "ggml.c:1: GGML_ASSERT(a == b) failed\n#1 0x0 in main ()\n",
+            "it crashed while loading its libraries (SIGABRT): ggml.c:1: GGML_ASSERT(a == b) failed",
+        ),
+        (0xC0000005, "", "it crashed while loading its libraries (an access violation)"),
+        (
+            0xC000001D - 2**32,
+            "",
+            OTHER_CPU,
+        ),
+        (None, "", "it hung while loading its libraries"),
+        (0, "", "it stopped while loading its libraries"),
+        (
+            1,
+            f"{LIBRARY}libcudart.so.12: cannot open shared object file: No such file or directory",
+            "a library that it needs is missing: libcudart.so.12",
+        ),
+        (
+            1,
+            f"{LIBRARY}/lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.38' not found (required by /data/libggml.so)",
+            "it needs GLIBC_2.38, which is newer than this system's",
+        ),
+        (
+            1,
+            f"{LIBRARY}/data/libllama.so: undefined symbol: ggml_new",
+            "its library lacks ggml_new, which belongs to another version",
+        ),
+        (
+            1,
+            "AttributeError: function 'llama_new' not found",
+            "its library lacks llama_new, which belongs to another version",
+        ),
+        (
+            1,
+            "AttributeError: dlsym(0x8, llama_new): symbol not found",
+            "its library lacks llama_new, which belongs to another version",
+        ),
+        (
+            1,
+            f"{LIBRARY}/data/lib/libggml.so.0: invalid ELF header",
+            "a library of it cannot be loaded: libggml.so.0 (invalid ELF header)",
+        ),
+        (
+            1,
+            "ModuleNotFoundError: No module named 'numpy'",
+            "its libraries cannot be loaded: ModuleNotFoundError: No module named 'numpy'",
+        ),
+        (1, "", "its libraries cannot be loaded: no reason was given"),
+    ],
+)
+def test_how_it_ended(status: int | None, stderr: str, expected: str) -> None:
+    assert told(Heard(doing="loading its libraries"), status, stderr) == expected
+
+
+def test_what_llama_cpp_refused_and_what_python_raised() -> None:
+    doing = replace(WELL, doing="loading the demo model on CUDA0", done=False)
+    assert told(replace(doing, refused="llama.cpp could not load it: out of memory")) == (
+        "llama.cpp could not load it: out of memory (loading the demo model on CUDA0)"
+    )
+    assert told(doing, 1, "TypeError: no") == "it failed while loading the demo model on CUDA0: TypeError: no"
+
+
+def test_lines_of_drivers_and_half_lines_are_left_out() -> None:
+    lines = [
+        "ggml_cuda_init: found 1 device",
+        MARK + json.dumps({"doing": "computing"}),
+        MARK + json.dumps({"case": "token by token", "device": None, "found": {"max_kl": 1}}),
+        MARK + "[]",
+        MARK + '{"doing": "loa',
+    ]
+    assert heard("\n".join(lines), MARK) == Heard(doing="computing")
+
+
+# The arithmetic
+
+
+def test_equal_logits_do_not_diverge_and_others_do() -> None:
+    logits = [-i / 3 for i in range(1280)]  # as sure as a model that was trained
+    ours = predicted(logits)
+    assert math.isclose(sum(math.exp(log) for log in ours.logs) + math.exp(ours.rest), 1.0, abs_tol=1e-4)
+    found = divergence(ours, logits)
+    assert found is not None
+    assert found < 1e-4
+    # Divergence of what is kept is no more than that of all, and most of it.
+    other = [logit * 0.5 for logit in logits]
+    full = sum(math.exp(a) * (a - b) for a, b in zip(log_softmax(logits), log_softmax(other), strict=True))
+    found = divergence(ours, other)
+    assert found is not None
+    assert 0.9 * full < found < full + 1e-4
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_is_no_divergence(value: float) -> None:
+    logits = [1.0] * 100
+    ours = predicted(logits)
+    assert divergence(ours, [value, *logits[1:]]) is None
+    rows = [logits] * 9 + [[value, *logits[1:]]]
+    found = difference([ours] * 10, rows)
+    assert not found.sound
+    assert found.mean_kl is None
+
+
+def test_the_worst_positions_are_left_out_of_the_mean_alone() -> None:
+    logits = [float(i % 7) for i in range(200)]
+    flipped = list(reversed(logits))
+    rows = [logits] * 20 + [flipped] * N_WORST
+    found = difference([predicted(logits)] * len(rows), rows)
+    assert found.mean_kl is not None
+    assert found.mean_kl < MEAN_KL
+    assert found.max_kl is not None
+    assert found.max_kl > MAX_KL
+    assert not found.sound
