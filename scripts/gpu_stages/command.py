@@ -131,10 +131,8 @@ def _run(name: str, args: argparse.Namespace, kept: Kept, work: Path, budget: Bu
     if name == "build":
         if args.stand_in:
             return build.note_environment(kept)
-        log = out / "build.log"
-        return build.compile_here(
-            kept, data_dir=folders().data, source=args.source, arch=args.arch, log=log, tell=_tell
-        )
+        recipe = build.Recipe(source=args.source, arch=args.arch, data_dir=folders().data, cache_dir=folders().cache)
+        return build.compile_here(kept, recipe, tell=_tell)
     if name == "files":
         return _files(args, kept, work)
     if name == "report":

@@ -188,14 +188,15 @@ def offload_cases(file: str, params: LoadParams, n_layer: int, grid: Grid) -> tu
     """
     steps = grid.offload_steps
     order = sorted(range(steps + 1), key=lambda i: (i not in {0, steps}, i % 2 == 1, i))
+    n_cpu_moe = dict.fromkeys(i * n_layer // steps for i in order)
     tests = (BenchTest(n_prompt=grid.n_prompts[0]), BenchTest(n_gen=grid.n_gen))
     return tuple(
         SpeedCase(
             file=file,
-            params=replace(params, n_cpu_moe=i * n_layer // steps, n_cpu_moe_tensors=0, load_mode="mmap", repack=False),
+            params=replace(params, n_cpu_moe=n, n_cpu_moe_tensors=0, load_mode="mmap", repack=False),
             test=test,
         )
-        for i in order
+        for n in n_cpu_moe
         for test in tests
     )
 

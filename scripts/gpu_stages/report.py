@@ -23,6 +23,8 @@ from launcher.planner.types import LoadParams
 from launcher.units import MIB
 
 STAGE = "stage"
+_TELLING_BYTES = 16 * MIB
+"""Less is no measure for a part in percent."""
 
 
 def record_of(kept: Kept) -> Record:
@@ -122,15 +124,15 @@ def _memory(rows: Sequence[MemoryRow]) -> list[str]:
             cells = (
                 _placement(row), held.device, _mib(planned.used_bytes), _mib(held.taken_bytes),
                 _mib(planned.overhead_bytes), _mib(held.taken_bytes - buffers), f"{off / MIB:+.0f}",
-                f"{off / max(1, held.taken_bytes):+.1%}",
+                f"{off / held.taken_bytes:+.1%}" if held.taken_bytes >= _TELLING_BYTES else "",
             )  # fmt: skip
             table.append(f"| {' | '.join(cells)} |")
     if offs:
         table += [
             "",
             (
-                f"Of {len(offs)}: {sum(off < 0 for off in offs)} planned too small, by {-min(0, *offs) / MIB:.0f} MiB at "
-                f"most; {max(0, *offs) / MIB:.0f} MiB too large at most."
+                f"Of {len(offs)}: {sum(off < 0 for off in offs)} planned too small, by {-min(0, *offs) / MIB:.0f} MiB "
+                f"at most; {max(0, *offs) / MIB:.0f} MiB too large at most."
             ),
         ]
     return [*table, ""]

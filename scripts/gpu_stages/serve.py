@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
+import random
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from string import ascii_letters
+from typing import IO, Any
 
 from gpu_stages.grid import Grid, ServeCase, serve_cases
 from gpu_stages.kept import each
 from gpu_stages.lab import Lab
 from gpu_stages.records import FileRow, ServeRow
-from launcher.bench.server import ServerSession
-from launcher.bench.session import Case, Session
+from launcher.bench.child import death_of, log_of
+from launcher.bench.server import Stream, read_events
+from launcher.bench.session import Case, Sample, Session
 from launcher.bench.stats import percentile
 from launcher.bench.types import BenchTest
+from launcher.errors import EngineError
 
-_HOST_ADDRESS = "127.0.0.1"
+HOST = "127.0.0.1"
 _STOP_S = 30.0
 """For the supervisor to end llama-server and free 60 GB."""
+_STEP_S = 0.1
+_SILENCE_S = 120.0
+"""Between two tokens, or before the first: 64 prompts at the same time."""
+_SEED = 1
+_BIAS = 100.0
+"""Of a logit: more than any weights say."""
+_JSON = {"Content-Type": "application/json"}
 _COMMAND = "from launcher.cli.app import main; main()"
 
 
@@ -35,31 +52,105 @@ def open_serve(lab: Lab, file: FileRow, n_slots: int) -> Iterator[Session]:
         EngineError: it ended instead of answering.
     """
     with socket.socket() as free:
-        free.bind((_HOST_ADDRESS, 0))
+        free.bind((HOST, 0))
         port: int = free.getsockname()[1]
+    devices = [device.name for device in lab.hardware.devices if device.backend != "RPC"]
     command = [
         *(sys.executable, "-c", _COMMAND, "serve"),
         *("--model", str(Path(file.path).absolute()), "--offline", "--yes", "--no-tuned", "--port", str(port)),
         *("--parallel", str(n_slots), "--ctx-size", str(n_ctx(lab.grid, n_slots))),
-        *("--device", ",".join(device.name for device in lab.hardware.devices if device.backend != "RPC") or "none"),
-        *("--build", lab.engine.name),
+        *("--device", ",".join(devices) or "none", "--build", lab.engine.name),
     ]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=dict(os.environ), start_new_session=True
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=dict(os.environ), start_new_session=True
         )
         try:
-            session = ServerSession(process, log, port)
-            session.wait()
-            yield session
+            client = Client(port)
+            client.wait(process, log, lab.sleep)
+            yield client
         finally:
             process.terminate()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_STOP_S)
             process.kill()
             process.wait()
-            if process.stdin is not None:
-                process.stdin.close()
+
+
+class Client:
+    """Many readers of one server. Answers are letters, drawn at random.
+
+    A model of random blocks would say tokens of half a letter each, which llama-server keeps until the rest comes; and
+    the same ones over and over, by the same experts, were the likeliest always taken.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._random = random.Random(_SEED)
+        self._n_vocab = 0
+        self._letters: list[int] = []
+
+    def wait(self, process: subprocess.Popen[bytes], log: IO[bytes], sleep: Callable[[float], None]) -> None:
+        """Until it answers; a stage's time is its end. Raises EngineError where it ended instead."""
+        while not self._n_vocab:
+            if process.poll() is not None:
+                raise death_of(process.returncode, log_of(log), " before it served")
+            with suppress(OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
+                self._n_vocab = int(self._ask("GET", "/v1/models")["data"][0]["meta"]["n_vocab"])
+            sleep(_STEP_S)
+        told = [self._ask("POST", "/tokenize", {"content": letter})["tokens"] for letter in ascii_letters]
+        self._letters = [tokens[0] for tokens in told if len(tokens) == 1]
+
+    def measure(self, case: Case) -> Sample:
+        """As many requests at the same time as the case says. Raises EngineError where one fails."""
+        prompts = [self._tokens(case.test.n_prompt) for _ in range(case.n_streams)]
+        gate = threading.Barrier(case.n_streams + 1)
+
+        def one(number: int) -> Stream:
+            gate.wait()
+            return self.complete(prompts[number], case.test.n_gen, seed=number)
+
+        with ThreadPoolExecutor(case.n_streams) as pool:
+            futures = [pool.submit(one, number) for number in range(case.n_streams)]
+            gate.wait()
+            start = time.perf_counter_ns()
+            streams = [future.result() for future in futures]
+            ns = time.perf_counter_ns() - start
+        return Sample(
+            ns=ns,
+            ttft_ms=tuple(stream.ttft_ms for stream in streams),
+            itl_ms=tuple(ms for stream in streams for ms in stream.itl_ms),
+        )
+
+    def complete(self, prompt: Sequence[int], n_predict: int, *, seed: int) -> Stream:
+        """One answer of just so many tokens. Raises EngineError where the server does not give it."""
+        body = {
+            "prompt": prompt, "n_predict": n_predict, "cache_prompt": False, "ignore_eos": True, "temperature": 1.0,
+            "seed": seed, "stream": True, "return_tokens": True, "logit_bias": [[token, _BIAS] for token in self._letters],
+        }  # fmt: skip
+        connection = http.client.HTTPConnection(HOST, self._port, timeout=_SILENCE_S)
+        try:
+            start = time.perf_counter()
+            connection.request("POST", "/completion", json.dumps(body), _JSON)
+            reply = connection.getresponse()
+            if reply.status != http.client.OK:
+                raise EngineError(f"the server: {reply.read(300).decode('utf-8', 'replace')}")
+            return read_events(iter(reply.readline, b""), time.perf_counter, start)
+        except (OSError, http.client.HTTPException) as error:
+            raise EngineError(f"the server does not answer: {error}") from error
+        finally:
+            connection.close()
+
+    def _tokens(self, n: int) -> list[int]:
+        return [self._random.randrange(self._n_vocab) for _ in range(n)]
+
+    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        connection = http.client.HTTPConnection(HOST, self._port, timeout=_SILENCE_S)
+        try:
+            connection.request(method, path, None if body is None else json.dumps(body), _JSON)
+            return json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
 
 
 def n_ctx(grid: Grid, n_slots: int) -> int:
@@ -70,9 +161,10 @@ def n_ctx(grid: Grid, n_slots: int) -> int:
 def measured(session: Session, case: ServeCase, grid: Grid) -> ServeRow:
     """Every repetition with as many streams."""
     test = BenchTest(n_prompt=grid.serve_tokens, n_gen=grid.serve_tokens)
-    samples = [
-        session.measure(Case(engine="server", test=test, n_streams=case.n_streams)) for _ in range(grid.n_repeat)
-    ]
+    # The first is not counted: no number of streams pays for kernels that are loaded when they are first needed.
+    _, *samples = (
+        session.measure(Case(engine="server", test=test, n_streams=case.n_streams)) for _ in range(grid.n_repeat + 1)
+    )
     ttft = [ms for sample in samples for ms in sample.ttft_ms]
     itl = [ms for sample in samples for ms in sample.itl_ms]
     return ServeRow(
