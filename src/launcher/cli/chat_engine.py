@@ -47,8 +47,10 @@ class Brain:
 
 
 @contextmanager
-def open_brain(settings: Settings, *, demo: bool = False, refresh: bool = False) -> Iterator[Brain]:
+def open_brain(settings: Settings, *, demo: bool = False, refresh: bool = False, asks: bool = True) -> Iterator[Brain]:
     """Open the engine that the settings ask for.
+
+    `asks` tells whether a person may be asked for an engine that uses an idle GPU.
 
     Raises:
         LauncherError: nothing fits, no server runs, or the engine cannot be opened.
@@ -64,7 +66,7 @@ def open_brain(settings: Settings, *, demo: bool = False, refresh: bool = False)
                 return
             if settings.engine == "server":
                 raise UsageError("no server that runs here serves this", hint="gpt-oss serve --detach")
-        yield stack.enter_context(_embedded(settings, demo=demo, refresh=refresh))
+        yield stack.enter_context(_embedded(settings, demo=demo, refresh=refresh, asks=asks))
 
 
 @contextmanager
@@ -89,14 +91,16 @@ def _attached(settings: Settings, stack: ExitStack) -> Brain | None:
 
 
 @contextmanager
-def _embedded(settings: Settings, *, demo: bool, refresh: bool) -> Iterator[Brain]:
+def _embedded(settings: Settings, *, demo: bool, refresh: bool, asks: bool) -> Iterator[Brain]:
     from launcher.cli.context import prepare_plan
     from launcher.cli.download import fetch_model
+    from launcher.cli.engine_offer import planned
     from launcher.cli.plan_view import tell_plan
 
     # What the settings say of slots is for a server: a chat is one sequence, with the whole context.
     settings = replace(settings, parallel=None, kv_unified=None)
-    plan = prepare_plan(settings, refresh=refresh, measure=not demo, purpose="chat").plan
+    plan_now = partial(prepare_plan, settings, refresh=refresh, measure=not demo, purpose="chat")
+    plan = (plan_now() if demo else planned(plan_now, settings, asks=asks)).plan
     if demo:
         say("The demo: a tiny GPT OSS trained for this package. It knows a few answers, and nothing else.")
     else:

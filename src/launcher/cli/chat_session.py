@@ -77,7 +77,9 @@ def run_chat(flags: Mapping[str, Any], ask: Ask) -> int:
         settings = resumed_settings(settings, saved, ask)
         with (
             opened_tools(settings.tools, settings) as tools,
-            open_brain(settings, demo=ask.demo, refresh=ask.refresh) as brain,
+            open_brain(
+                settings, demo=ask.demo, refresh=ask.refresh, asks=not (ask.as_json or ask.stream_json)
+            ) as brain,
         ):
             view = script_view(settings, ask, brain)
             talk = new_talk(brain, view, settings, sampling, history=history, tools=tools)

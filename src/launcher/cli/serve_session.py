@@ -9,12 +9,14 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import replace as changed
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from launcher.cli.attach import serves
 from launcher.cli.context import is_offline, load_settings, request_of, tuned_purpose, world
 from launcher.cli.download import fetch_model
+from launcher.cli.engine_offer import planned
 from launcher.cli.output import print_json, say
 from launcher.cli.plan_view import tell_plan
 from launcher.cli.serve_view import ServeSink, print_served
@@ -181,14 +183,18 @@ def _plan(settings: Settings, old: ServerRecord | None, how: How) -> Plan:
 
         detect = own.detect
         own = changed(own, detect=lambda: with_memory_back(detect(), old))
-    return prepare(
+    plan_now = partial(
+        prepare,
         request_of(settings),
         own,
         offline=is_offline(settings),
         refresh=how.refresh,
         purpose=tuned_purpose(settings, "serve"),
         with_programs=how.llama_server is None,
-    ).plan
+    )
+    if how.llama_server is not None:
+        return plan_now().plan
+    return planned(plan_now, settings, asks=not (how.as_json or how.detach or how.dry_run)).plan
 
 
 def _options(settings: Settings, how: How, key: Key | None) -> ServeOptions:
