@@ -51,8 +51,13 @@ def why(build: Build, deadline_s: float = DEADLINE_S) -> str:
     return result.why
 
 
-def test_a_sound_build_passes(build: Build) -> None:
-    result = self_test(build, driver=lambda: "NVIDIA 550.54.14", now=lambda: NOW)
+def test_a_sound_build_passes(build: Build, tmp_path: Path) -> None:
+    """It is the one that is tested: no folder of libraries that a variable names, no other package on the path."""
+    other = tmp_path / "other"
+    (other / "llama_cpp").mkdir(parents=True)
+    (other / "llama_cpp" / "__init__.py").write_text("raise SystemExit(9)")
+    environ = {**os.environ, "LLAMA_CPP_LIB_PATH": str(other), "PYTHONPATH": str(other)}
+    result = self_test(build, environ=environ, driver=lambda: "NVIDIA 550.54.14", now=lambda: NOW)
     assert result.passed, result.why
     assert result.why is None
     assert result.date == "2026-01-02T03:04:05+00:00"
@@ -63,15 +68,6 @@ def test_a_sound_build_passes(build: Build) -> None:
     assert result.mean_kl < 0.001
     assert result.same_text
     assert result.driver == "NVIDIA 550.54.14"
-
-
-def test_the_build_itself_is_tested_and_no_other(build: Build, tmp_path: Path) -> None:
-    """Neither a folder of libraries that a variable names, nor another package on the search path."""
-    other = tmp_path / "other"
-    (other / "llama_cpp").mkdir(parents=True)
-    (other / "llama_cpp" / "__init__.py").write_text("raise SystemExit(9)")
-    environ = {**os.environ, "LLAMA_CPP_LIB_PATH": str(other), "PYTHONPATH": str(other)}
-    assert self_test(build, environ=environ, driver=lambda: None).passed
 
 
 def test_a_library_is_missing(build: Build) -> None:

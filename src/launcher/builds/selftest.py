@@ -14,18 +14,17 @@ from pathlib import Path
 from launcher.builds.reference import REFERENCE_FILE, Reference
 from launcher.builds.selftest_child import MARK
 from launcher.builds.selftest_judge import Heard, devices_of, fault, heard, worst
-from launcher.builds.types import Build, SelfTest
+from launcher.builds.types import ENVIRONMENT, Build, SelfTest
 from launcher.demo import demo_model_path
+from launcher.engines.active import child_environ
+from launcher.errors import EngineError
 from launcher.hardware import nvidia
 from launcher.hardware.detect import Machine
 from launcher.records import from_jsonable
-from launcher.store.types import without_hub_login
 
 DEADLINE_S = 300.0
 """A CPU takes half a second. A driver that has to compile a GPU's programs, since the build has none for it, takes
 minutes the first time; one that hangs answers never."""
-_NOT_FOR_IT = frozenset({"LLAMA_CPP_LIB_PATH"})
-"""Names a folder of libraries that the bindings load in place of the build's."""
 
 
 def reference_path() -> Path:
@@ -97,12 +96,11 @@ def _run(
     build: Build, order: str, deadline_s: float, python: str, environ: Mapping[str, str]
 ) -> tuple[int | None, str, str]:
     """Exit status (None: too late), stdout, stderr."""
-    given = {name: value for name, value in without_hub_login(environ).items() if name not in _NOT_FOR_IT}
-    given["PYTHONPATH"] = os.pathsep.join([str(build.site), *filter(None, [environ.get("PYTHONPATH")])])
     # -P: the working directory, which may hold anything, is not searched for modules.
     command = [python, "-P", "-m", "launcher.builds.selftest_child"]
     pipe = subprocess.PIPE
     try:
+        given = child_environ(environ, None if build.name == ENVIRONMENT else str(build.site))
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=given) as process:
             try:
                 output, complaints = process.communicate(f"{order}\n".encode(), timeout=deadline_s)
@@ -113,6 +111,8 @@ def _run(
                 status = None
             finally:
                 process.kill()
+    except EngineError as error:
+        return 1, "", error.message
     except OSError as error:
         return 1, "", f"{python}: {error.strerror or error}"
     return status, output.decode(errors="replace"), complaints.decode(errors="replace")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.builds.reference import Reference, difference
+from launcher.engines.active import load_llama_cpp
 from launcher.engines.llama import LlamaContext, LlamaModel, captured_log
 from launcher.errors import EngineError
 from launcher.planner.types import LoadParams
@@ -55,8 +56,9 @@ def main() -> None:
 
     order = json.loads(sys.stdin.readline())
     tell({"doing": "loading its libraries"})
-    import llama_cpp
+    import llama_cpp  # here, where what Python says of it reaches stderr whole
 
+    load_llama_cpp()  # registers backends that are files of their own
     table = json.loads(Path(order["reference"]).read_text(encoding="utf-8"))
     table.pop("schema")
     with captured_log(llama_cpp) as log:
@@ -82,7 +84,7 @@ class _Test:
         self._tell({"doing": "listing its devices"})
         lib.llama_backend_init()
         ggml = _Ggml()
-        devices = ggml.gpus(Path(lib.__file__).parent / "lib")
+        devices = ggml.gpus()
         self._tell(
             {
                 "package": os.path.abspath(Path(lib.__file__).parent),  # noqa: PTH100 -- links stay as they are
@@ -186,8 +188,6 @@ class _Ggml:
 
         self._lib = _ggml.libggml
         for name, result, *arguments in (
-            ("ggml_backend_reg_count", ctypes.c_size_t),
-            ("ggml_backend_load_all_from_path", None, ctypes.c_char_p),
             ("ggml_backend_dev_count", ctypes.c_size_t),
             ("ggml_backend_dev_get", ctypes.c_void_p, ctypes.c_size_t),
             ("ggml_backend_dev_name", ctypes.c_char_p, ctypes.c_void_p),
@@ -197,12 +197,9 @@ class _Ggml:
             function = getattr(self._lib, name)
             function.restype, function.argtypes = result, arguments
 
-    def gpus(self, folder: Path) -> list[str]:
+    def gpus(self) -> list[str]:
         """Names of the devices that it computes on besides the CPU."""
         lib = self._lib
-        if lib.ggml_backend_reg_count() == 0:
-            # Backends as files of their own: from this folder alone, not from the working directory.
-            lib.ggml_backend_load_all_from_path(os.fsencode(folder))
         found = [lib.ggml_backend_dev_get(i) for i in range(lib.ggml_backend_dev_count())]
         return [
             lib.ggml_backend_dev_name(each).decode() for each in found if lib.ggml_backend_dev_type(each) in _GPU_TYPES

@@ -1,0 +1,219 @@
+"""The store: nothing half made has a name, and nothing in use goes."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from launcher.builds import disk, store
+from launcher.builds.types import AUTO, Build
+from launcher.builds.users import User, users_of
+from launcher.errors import DamagedFileError, LauncherError, UsageError
+from tests.builds.copies import FAILED, record
+
+
+def fill(staging: Path, text: str = "one") -> Path:
+    package = staging / store.SITE / "llama_cpp"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(text)
+    return staging
+
+
+def make(data: Path, name: str = "cpu-1", text: str = "one") -> Build:
+    with store.staged(data, name) as staging:
+        return store.add(fill(staging, text), record(name), users=lambda _: ())
+
+
+def names(data: Path) -> list[str]:
+    return [build.name for build in store.installed(data)[0]]
+
+
+def left(data: Path) -> list[str]:
+    """Folders that are no builds."""
+    return sorted(path.name for path in store.engines_dir(data).iterdir() if path.is_dir() and path.name[0] == ".")
+
+
+def test_a_build_is_there_when_it_is_complete(tmp_path: Path) -> None:
+    with store.staged(tmp_path, "cpu-1") as staging:
+        assert staging.parent == store.engines_dir(tmp_path)
+        assert names(tmp_path) == []
+        build = store.add(fill(staging), record("cpu-1"))
+    assert (build.name, build.usable) == ("cpu-1", True)
+    assert build == store.find(tmp_path, "cpu-1")
+    assert names(tmp_path) == ["cpu-1"]
+    assert left(tmp_path) == []
+    assert json.loads((build.site.parent / "engine.json").read_text())["schema"] == 1
+
+
+def test_what_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
+    def fail() -> None:
+        with store.staged(tmp_path, "cpu-1") as staging:
+            fill(staging)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert (names(tmp_path), left(tmp_path)) == ([], [])
+    with pytest.raises(LauncherError, match="no llama_cpp"), store.staged(tmp_path, "cpu-1") as staging:
+        store.add(staging, record("cpu-1"))
+    assert (names(tmp_path), left(tmp_path)) == ([], [])
+
+
+@pytest.mark.parametrize("name", ["environment", "auto", "", "../up", ".hidden", "a/b", "UPPER", "use.json"])
+def test_names_that_no_build_can_have(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="no engine can be called"), store.staged(tmp_path, name):
+        pass
+
+
+def test_an_older_build_is_replaced(tmp_path: Path) -> None:
+    make(tmp_path, text="old")
+    build = make(tmp_path, text="new")
+    assert (build.package / "__init__.py").read_text() == "new"
+    assert (names(tmp_path), left(tmp_path)) == (["cpu-1"], [])
+
+
+def test_a_build_in_use_is_not_replaced_nor_removed(tmp_path: Path) -> None:
+    make(tmp_path, text="old")
+
+    def used(folder: Path) -> tuple[User, ...]:
+        assert folder == store.engines_dir(tmp_path) / "cpu-1"
+        return (User(pid=7, name="llama-server"), User(pid=8, name=None))
+
+    with (
+        pytest.raises(UsageError, match=r"in use by llama-server \(pid 7\), a process \(pid 8\): it cannot"),
+        store.staged(tmp_path, "cpu-1") as staging,
+    ):
+        store.add(fill(staging, "new"), record("cpu-1"), users=used)
+    with pytest.raises(UsageError, match="cannot be removed now"):
+        store.remove(tmp_path, "cpu-1", users=used)
+    assert (store.find(tmp_path, "cpu-1").package / "__init__.py").read_text() == "old"
+    assert left(tmp_path) == []
+
+
+def test_two_at_once(tmp_path: Path) -> None:
+    with store.staged(tmp_path, "cpu-1") as staging:
+        with (
+            pytest.raises(UsageError, match="another process is making or removing cpu-1"),
+            store.staged(tmp_path, "cpu-1"),
+        ):
+            pass
+        assert staging.is_dir(), "cleaning up takes nothing that is being filled"
+        make(tmp_path, "cpu-2")
+        store.add(fill(staging), record("cpu-1"))
+    assert names(tmp_path) == ["cpu-1", "cpu-2"]
+
+
+def test_what_a_killed_process_left_is_cleaned(tmp_path: Path) -> None:
+    make(tmp_path)
+    folder = store.engines_dir(tmp_path)
+    for name in (".cuda-0.3.36.abc_1.filling", ".cpu-1.replaced", ".cpu-0.removed"):
+        fill(folder / name)
+    (folder / ".of-somebody-else").mkdir()
+    assert store.clean(tmp_path) == 9
+    assert (names(tmp_path), left(tmp_path)) == (["cpu-1"], [".of-somebody-else"])
+
+
+def test_killed_between_two_names_the_older_build_comes_back(tmp_path: Path) -> None:
+    make(tmp_path)
+    folder = store.engines_dir(tmp_path)
+    (folder / "cpu-1").rename(folder / ".cpu-1.replaced")
+    with store.staged(tmp_path, "cpu-2"):
+        pass
+    assert names(tmp_path) == ["cpu-1"]
+
+
+def test_removing_frees_and_takes_the_choice_back(tmp_path: Path) -> None:
+    make(tmp_path)
+    make(tmp_path, "cpu-2")
+    store.choose(tmp_path, "cpu-1")
+    assert store.remove(tmp_path, "cpu-2") > 3
+    assert store.chosen(tmp_path) == "cpu-1"
+    store.remove(tmp_path, "cpu-1")
+    assert store.chosen(tmp_path) == AUTO
+    assert (names(tmp_path), left(tmp_path)) == ([], [])
+
+
+def test_a_damaged_build_can_be_removed(tmp_path: Path) -> None:
+    build = make(tmp_path)
+    (build.site.parent / "engine.json").write_text("{")
+    with pytest.raises(DamagedFileError, match="cpu-1 is damaged"):
+        store.find(tmp_path, "cpu-1")
+    store.remove(tmp_path, "cpu-1")
+    assert store.installed(tmp_path) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("cuda-0.3.35", "no engine is called cuda-0.3.35; did you mean cuda-0.3.36?"),
+        ("nothing-like-it", "no engine is called nothing-like-it"),
+        ("../engines/cuda-0.3.36", "no engine is called ../engines/cuda-0.3.36"),
+    ],
+)
+def test_names_that_are_not_there(tmp_path: Path, name: str, told: str) -> None:
+    make(tmp_path, "cuda-0.3.36")
+    for act in (store.find, store.remove):
+        with pytest.raises(UsageError) as caught:
+            act(tmp_path, name)
+        assert caught.value.message.startswith(told)
+
+
+def test_the_environments_is_not_removed(tmp_path: Path) -> None:
+    assert store.find(tmp_path, "environment").record is None
+    with pytest.raises(UsageError, match="belongs to the launcher"):
+        store.remove(tmp_path, "environment")
+
+
+def test_a_test_of_a_build_that_is_gone_brings_nothing_back(tmp_path: Path) -> None:
+    build = make(tmp_path)
+    store.remove(tmp_path, "cpu-1")
+    with pytest.raises(UsageError, match="removed meanwhile"):
+        store.keep_test(build, FAILED)
+    assert store.installed(tmp_path) == ((), ())
+
+
+def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "engines").write_text("a file")
+    with pytest.raises(LauncherError) as caught, store.staged(tmp_path, "cpu-1"):
+        pass
+    assert str(tmp_path / "engines") in caught.value.message
+    with pytest.raises(LauncherError):
+        store.choose(tmp_path, "cpu-1")
+
+
+def test_files_with_several_names_count_once(tmp_path: Path) -> None:
+    (tmp_path / "one").write_bytes(b"x" * 100)
+    (tmp_path / "two").hardlink_to(tmp_path / "one")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "three").write_bytes(b"x" * 10)
+    assert disk.size_bytes(tmp_path) == 110
+
+
+# Who uses a folder
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="files in memory are told by /proc")
+def test_this_process_uses_its_own_libraries(tmp_path: Path) -> None:
+    import _ctypes
+
+    (own,) = [user for user in users_of(Path(_ctypes.__file__).parent) if user.pid == os.getpid()]
+    assert own.name
+    assert users_of(tmp_path) == ()
+
+
+def test_users_by_what_they_have_in_memory(tmp_path: Path) -> None:
+    folder = tmp_path / "engines" / "cpu-1"
+    folder.mkdir(parents=True)
+    for pid, path in ((12, folder / "site" / "libllama.so"), (9, folder / "bin" / "x"), (10, Path(f"{folder}0/x"))):
+        process = tmp_path / "proc" / str(pid)
+        process.mkdir(parents=True)
+        (process / "maps").write_text(f"7f00-7f01 r-xp 00000000 08:01 77    {path}\n")
+    (tmp_path / "proc" / "9" / "comm").write_text("llama-server\n")
+    (tmp_path / "proc" / "13").mkdir()
+    (tmp_path / "proc" / "self").mkdir()
+    assert users_of(folder, proc=tmp_path / "proc") == (User(pid=9, name="llama-server"), User(pid=12, name=None))
+    assert users_of(folder, proc=tmp_path / "none") == ()
