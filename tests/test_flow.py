@@ -19,11 +19,13 @@ from launcher.errors import DamagedFileError, DoesNotFitError, NetworkError, Usa
 from launcher.flow import World, plan_profiles, plan_upgrades, prepare
 from launcher.hardware.profiles import Profile
 from launcher.hardware.tuned import save_tuned
-from launcher.hardware.types import Hardware
+from launcher.hardware.types import Hardware, OtherEngine
+from launcher.planner.report import plan_json
 from launcher.planner.types import HOST, Changes, Estimate, Plan, PlanRequest, Purpose, Rate, Tuned
 from launcher.store.types import HubFile, RepoListing
 from tests.builders import ARM_ISA, X86_ISA, cpu_machine, gpu_machine
 from tests.catalogue.builders import shipped, tiny_file
+from tests.planner.builders import RATES
 
 GGML, LMSTUDIO = "ggml-org/gpt-oss-20b-GGUF", "lmstudio-community/gpt-oss-20b-GGUF"
 
@@ -142,6 +144,76 @@ def test_a_saved_machine_is_planned_for_instead_of_this_one(tmp_path: Path) -> N
     with pytest.raises(DoesNotFitError):
         prepare(PlanRequest(model="120b"), outside.world(tmp_path), offline=True)
     assert outside.detected == 1
+
+
+def by_builds(*, vram_gib: float = 24.0) -> tuple[Hardware, Hardware]:
+    """One machine by the environment's CPU-only build, and by one with CUDA."""
+    gpu = gpu_machine(vram_gib=vram_gib, ram_gib=32)
+    cuda = replace(gpu, engine=replace(gpu.engine, name="cuda-0.3.36", site="/data/engines/cuda-0.3.36/site"))
+    own = replace(cuda, devices=(), engine=cpu_machine().engine)
+    left = OtherEngine(name="vulkan-0.3.36", left_out="it crashed")
+    return replace(own, other_engines=(left,)), replace(cuda, other_engines=(left,))
+
+
+def test_engine_and_placement_are_chosen_together(tmp_path: Path) -> None:
+    own, cuda = by_builds()
+    outside = Outside()
+    world = outside.world(tmp_path, detect=lambda: (own, cuda), rates=_rates)
+    prepared = prepare(PlanRequest(model="20b"), world, offline=True)
+    assert prepared.hardware is prepared.plan.hardware is cuda
+    assert prepared.plan.load_params.devices == ("CUDA0",)
+    assert [(row.name, row.fits, row.reason) for row in prepared.plan.engines] == [
+        ("cuda-0.3.36", True, "chosen"),
+        ("environment", True, "needs a slower placement"),
+    ]
+    first, second, *_ = prepared.plan.notes
+    assert first.startswith("Engine cuda-0.3.36 (CUDA0): about ")
+    assert "; with environment (CPU): " in first
+    assert second == "Engine vulkan-0.3.36 is left out: it crashed"
+    found = plan_json(prepared.plan, ())
+    assert found["hardware"]["engine"]["name"] == "cuda-0.3.36"
+    assert [row["why"] for row in found["engines"]] == ["chosen", "needs a slower placement"]
+
+
+def test_a_wish_that_one_build_alone_can_keep_chooses_it(tmp_path: Path) -> None:
+    world = Outside().world(tmp_path, detect=by_builds, rates=_rates)
+    on_gpu = prepare(PlanRequest(model="20b", devices=("CUDA0",)), world, offline=True).plan
+    assert on_gpu.hardware.engine.name == "cuda-0.3.36"
+    assert on_gpu.engines[1].name == "environment"
+    assert "CUDA0" in on_gpu.engines[1].reason
+    on_cpu = prepare(PlanRequest(model="20b", devices=()), world, offline=True).plan
+    assert on_cpu.hardware.engine.name == "environment"
+    with pytest.raises(UsageError, match="CUDA7"):
+        prepare(PlanRequest(model="20b", devices=("CUDA7",)), world, offline=True)
+
+
+def test_what_fits_with_no_build_is_told_with_the_nearest_miss_and_what_was_left_out(tmp_path: Path) -> None:
+    own, cuda = by_builds(vram_gib=8)
+    world = Outside().world(tmp_path, detect=lambda: (own, cuda), rates=_rates)
+    with pytest.raises(DoesNotFitError) as caught:
+        prepare(PlanRequest(model="120b"), world, offline=True)
+    assert "Engine vulkan-0.3.36 is left out: it crashed" in caught.value.details
+    assert isinstance(caught.value.closest, Plan)
+    assert caught.value.closest.hardware is cuda, "a part of it is on the GPU, and less is missing"
+
+
+def test_the_hub_is_listed_anew_once_for_all_builds(tmp_path: Path) -> None:
+    own, cuda = by_builds()
+    wider = replace(cuda, cpu=replace(cuda.cpu, isa=(*cuda.cpu.isa, "AVX512")))
+    asked: list[bool] = []
+    world = Outside().world(tmp_path)
+
+    def load(**given: Any) -> Catalogue:
+        asked.append(given["refresh"])
+        return world.load_catalogue(**given)
+
+    here = replace(world, detect=lambda: (own, wider), load_catalogue=load)
+    prepare(PlanRequest(model="20b"), here, offline=False, refresh=True)
+    assert asked == [True, False]
+
+
+def _rates(hardware: Hardware, state_dir: Path | None) -> dict[str, Rate]:
+    return RATES
 
 
 def test_a_path_needs_neither_hub_nor_listing(tmp_path: Path) -> None:

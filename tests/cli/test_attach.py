@@ -101,6 +101,16 @@ def test_of_several_the_one_on_the_settings_port_comes_first(save: Save, tmp_pat
     assert find_server(Settings(port=7000), state_dir=tmp_path) == low
 
 
+def test_a_flag_that_names_another_build_wants_no_server_of_this_one(save: Save, tmp_path: Path) -> None:
+    made = save(build="cuda-0.3.36")
+    for build in (None, "auto", "cuda-0.3.36"):
+        assert find_server(flags(build=build), state_dir=tmp_path) == made
+    assert find_server(flags(build="environment"), state_dir=tmp_path) is None
+    assert find_server(resolve(file_text='build = "environment"'), state_dir=tmp_path) == made, "a file says a wish"
+    save()  # of a program that was named: what it is nobody knows
+    assert find_server(flags(build="cuda-0.3.36"), state_dir=tmp_path) is None
+
+
 @pytest.mark.parametrize(
     ("model", "quant", "expected"),
     [

@@ -71,6 +71,17 @@ def test_runs_of_another_machine_or_build_say_nothing_of_this_one(tmp_path: Path
     assert kept_runs(here, state_dir=tmp_path) == ()
 
 
+def test_what_is_measured_with_one_build_forgets_nothing_of_another(tmp_path: Path) -> None:
+    own = cpu_machine()
+    other = replace(own, engine=replace(own.engine, name="cuda-0.3.36"))
+    keep_runs(own, [run(3)], state_dir=tmp_path)
+    keep_runs(other, [run(7)], state_dir=tmp_path)
+    assert kept_runs(own, state_dir=tmp_path) == (run(3),)
+    assert kept_runs(other, state_dir=tmp_path) == (run(7),)
+    assert forget_runs(state_dir=tmp_path)
+    assert kept_runs(own, state_dir=tmp_path) == kept_runs(other, state_dir=tmp_path) == ()
+
+
 def test_the_last_runs_of_each_test_are_kept() -> None:
     many = [run(n, test=test) for n in range(1, 9) for test in ("tg16", "pp512")]
     kept = bounded(many)

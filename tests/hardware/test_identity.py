@@ -47,12 +47,20 @@ def test_a_kernel_that_keeps_more_memory_to_itself_makes_no_other_machine() -> N
         pytest.param(machine(devices=[gpu(16)]), id="memory of the GPU"),
         pytest.param(replace(HERE, engine=replace(HERE.engine, llama_cpp_commit="abcdef0")), id="commit"),
         pytest.param(replace(HERE, engine=replace(HERE.engine, version="0.3.37")), id="version"),
+        pytest.param(replace(HERE, engine=replace(HERE.engine, name="cuda-0.3.36")), id="build"),
         pytest.param(replace(HERE, engine=replace(HERE.engine, backends=("CPU",))), id="backends"),
     ],
 )
 def test_another_machine_or_engine_is_another(other: Hardware) -> None:
     assert not same_machine(kept(HERE), other)
     assert same_machine(kept(other), other)
+
+
+def test_what_was_kept_before_builds_had_names_is_of_the_environments() -> None:
+    older = kept(HERE)
+    del older["build"]
+    assert same_machine(older, HERE)
+    assert not same_machine(older, replace(HERE, engine=replace(HERE.engine, name="cuda-0.3.36")))
 
 
 @pytest.mark.parametrize("wrong", [None, [], {}, "here", {**machine_record(HERE), "ram_bytes": "16 GiB"}])

@@ -189,6 +189,22 @@ def test_memory_that_a_server_gives_back() -> None:
     assert mine.memory.available_bytes > busy.memory.available_bytes
 
 
+def test_memory_comes_back_whatever_a_build_calls_the_device() -> None:
+    busy = gpu_machine(vram_gib=24, ram_gib=64)
+    card = replace(busy.devices[0], free_bytes=10 * GIB)
+    cuda = replace(busy, devices=(card,), engine=replace(busy.engine, name="cuda-0.3.36"))
+    vulkan = replace(
+        busy,
+        devices=(
+            replace(card, name="Vulkan0", backend="Vulkan"),
+            replace(card, name="Vulkan1", device_id="0000:09:00.0"),
+        ),
+        engine=replace(busy.engine, name="vulkan-0.3.36"),
+    )
+    later = with_memory_back([vulkan, cuda], record(server_pid=None, build="cuda-0.3.36"))
+    assert [device.free_bytes for machine in later for device in machine.devices] == [12 * GIB, 10 * GIB, 12 * GIB]
+
+
 def test_ports() -> None:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))

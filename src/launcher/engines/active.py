@@ -52,7 +52,9 @@ def load_llama_cpp(site: str | None = None) -> Any:
             f"another llama.cpp is loaded in this process already, from {Path(loaded.__file__ or '').parent}",
             hint="gpt-oss chat --help",
         )
-    _register_backends()
+    from llama_cpp import _ggml
+
+    register_backends(_ggml.libggml, Path(_ggml.libggml_base_path))
     return loaded
 
 
@@ -79,19 +81,16 @@ def _import(site: str | None) -> Any:
             os.environ[_OTHER_LIBRARIES] = kept
 
 
-def _register_backends() -> None:
+def register_backends(ggml: Any, folder: Path) -> None:
     """Load backends that are separate files, as in releases of llama.cpp: compiled-in ones are there already.
 
     From the build's own folder only: ggml's default also searches the working directory.
     """
-    from llama_cpp import _ggml
-
-    lib = _ggml.libggml
-    count = getattr(lib, "ggml_backend_reg_count", None)
+    count = getattr(ggml, "ggml_backend_reg_count", None)
     if count is None:
         return
     count.restype = ctypes.c_size_t
     if count() == 0:
-        load = lib.ggml_backend_load_all_from_path
+        load = ggml.ggml_backend_load_all_from_path
         load.restype, load.argtypes = None, (ctypes.c_char_p,)
-        load(os.fsencode(_ggml.libggml_base_path))
+        load(os.fsencode(folder))

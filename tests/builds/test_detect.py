@@ -1,0 +1,244 @@
+"""One machine by several builds: a CPU-only one, CUDA, Vulkan, one that crashes and one that hangs."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.builds import store
+from launcher.builds.detect import detect_all
+from launcher.builds.types import Build
+from launcher.errors import DamagedFileError, EngineError, UsageError
+from launcher.hardware.engine_devices import EngineDevice, EngineReport, read_engine
+from launcher.hardware.match import best_equipped
+from launcher.hardware.types import Hardware
+from launcher.units import GIB
+from tests.builds.copies import FAILED, PASSED, compile_library, copy_build, needs_compiler, record
+from tests.fakes.nvml import FakeGpu, FakeNvml
+from tests.hardware.test_detect import CPU_ONLY, machine
+from tests.hardware.trees import plant, write
+
+CARD = EngineDevice(
+    name="CUDA0",
+    description="NVIDIA GeForce RTX 4090",
+    type="GPU",
+    backend="CUDA",
+    free_bytes=23 * GIB,
+    total_bytes=24 * GIB,
+    device_id="0000:01:00.0",
+)
+REPORTS = {
+    "cuda-0.3.36": replace(CPU_ONLY, devices=(CARD,), backends=("CUDA", "CPU")),
+    "vulkan-0.3.36": replace(
+        CPU_ONLY, devices=(replace(CARD, name="Vulkan0", backend="Vulkan"),), backends=("Vulkan", "CPU")
+    ),
+    "cpu-0.3.36": CPU_ONLY,
+    "crashing-0.3.36": replace(CPU_ONLY, devices=None, note="the engine was ended by signal 11"),
+}
+
+
+def add(data: Path, name: str, self_test: Any = PASSED, version: str = "0.3.36") -> None:
+    with store.staged(data, name) as staging:
+        package = staging / store.SITE / "llama_cpp"
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text(f'__version__ = "{version}"\n')
+        store.add(staging, replace(record(name, self_test=self_test), version=version))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Any:
+    """A desktop with an NVIDIA card, whose environment's build is CPU-only."""
+    root = plant("amd_desktop", tmp_path / "root")
+    write(root, "dev/nvidiactl", "")
+    return machine(root, load_nvml=lambda: FakeNvml(gpus=[FakeGpu(bus_id="00000000:01:00.0")]))
+
+
+def found(data: Path, here: Any, build: str | None = None) -> tuple[Hardware, ...]:
+    return detect_all(build, data_dir=data, machine=here, read=lambda build: REPORTS[build.name])
+
+
+def names(machines: tuple[Hardware, ...]) -> list[str]:
+    return [one.engine.name for one in machines]
+
+
+def left_out(hardware: Hardware) -> dict[str, str]:
+    return {other.name: other.left_out for other in hardware.other_engines if other.left_out is not None}
+
+
+@pytest.mark.parametrize("build", [None, "auto"])
+def test_without_a_store_there_is_one_record_as_ever(data: Path, here: Any, build: str | None) -> None:
+    (only,) = found(data, here, build)
+    assert (only.engine.name, only.engine.site, only.other_engines) == ("environment", None, ())
+    assert any(idle.description == "NVIDIA GeForce RTX 4090" and idle.engine is None for idle in only.idle_devices)
+
+
+def test_each_build_has_a_record_of_the_same_machine(data: Path, here: Any) -> None:
+    for name in ("vulkan-0.3.36", "cuda-0.3.36"):
+        add(data, name)
+    own, cuda, vulkan = found(data, here)
+    assert names((own, cuda, vulkan)) == ["environment", "cuda-0.3.36", "vulkan-0.3.36"]
+    assert own.memory == cuda.memory == vulkan.memory
+    assert cuda.engine.site == str(data / "engines" / "cuda-0.3.36" / "site")
+    assert [device.name for one in (own, cuda, vulkan) for device in one.devices] == ["CUDA0", "Vulkan0"]
+    assert cuda.devices[0].free_bytes == vulkan.devices[0].free_bytes, "as NVML says, for both"
+    assert {other.name: other.devices for other in own.other_engines} == {
+        "cuda-0.3.36": ("CUDA0",),
+        "vulkan-0.3.36": ("Vulkan0",),
+    }
+    assert best_equipped((own, cuda, vulkan)) is cuda
+
+
+def test_a_gpu_that_another_build_uses_is_not_told_to_need_one(data: Path, here: Any) -> None:
+    add(data, "cuda-0.3.36")
+    own, cuda = found(data, here)
+    card = next(idle for idle in own.idle_devices if idle.vendor == "NVIDIA")
+    assert (card.engine, card.remedy) == ("cuda-0.3.36", "gpt-oss plan --build cuda-0.3.36")
+    assert card.reason == "the engine cuda-0.3.36 can use it."
+    radeon = next(idle for idle in own.idle_devices if idle.vendor == "AMD")
+    assert (radeon.engine, radeon.remedy) == (None, "gpt-oss engine install vulkan"), "no build uses it"
+    assert [idle.vendor for idle in cuda.idle_devices] == ["AMD"]
+
+
+def test_newer_builds_come_first(data: Path, here: Any) -> None:
+    for version in ("0.3.9", "0.3.36"):
+        add(data, f"cpu-{version}", version=version)
+    machines = detect_all(data_dir=data, machine=here, read=lambda build: CPU_ONLY)
+    assert names(machines) == ["environment", "cpu-0.3.36", "cpu-0.3.9"]
+
+
+def test_what_cannot_be_used_is_left_out_and_named(data: Path, here: Any) -> None:
+    add(data, "cpu-0.3.36")
+    add(data, "crashing-0.3.36")
+    add(data, "cuda-0.3.36", FAILED)
+    add(data, "vulkan-0.3.36", None)
+    (data / "engines" / "odd").mkdir()
+    machines = found(data, here)
+    assert names(machines) == ["environment", "cpu-0.3.36"]
+    for one in machines:
+        said = left_out(one)
+        assert said["crashing-0.3.36"] == "the engine was ended by signal 11"
+        assert said["cuda-0.3.36"] == "it failed its self-test: it computes wrongly on the CPU"
+        assert said["vulkan-0.3.36"] == "it has not been tested"
+        assert said["odd"].startswith("it is damaged: ")
+        assert len(said) == 4
+
+
+def test_a_store_beside_an_environment_that_cannot_be_asked(data: Path, here: Any) -> None:
+    add(data, "cpu-0.3.36")
+    broken = replace(here, engine=lambda: REPORTS["crashing-0.3.36"])
+    (only,) = found(data, broken)
+    assert only.engine.name == "cpu-0.3.36"
+    assert left_out(only) == {"environment": "the engine was ended by signal 11"}
+    store.remove(data, "cpu-0.3.36")
+    (only,) = found(data, broken)
+    assert only.engine.name == "environment"
+    assert "the engine was ended by signal 11" in only.notes
+
+
+def test_the_build_that_is_named_is_the_only_one_asked(data: Path, here: Any) -> None:
+    add(data, "cuda-0.3.36")
+    add(data, "crashing-0.3.36")
+    asked: list[str] = []
+
+    def read(build: Build) -> EngineReport:
+        asked.append(build.name)
+        return REPORTS[build.name]
+
+    (only,) = detect_all("cuda-0.3.36", data_dir=data, machine=here, read=read)
+    assert (only.engine.name, only.other_engines) == ("cuda-0.3.36", ())
+    (own,) = detect_all("environment", data_dir=data, machine=here, read=read)
+    assert own.engine.name == "environment"
+    assert asked == ["cuda-0.3.36"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "message", "hint"),
+    [
+        ("cuda", UsageError, "no engine is called cuda", "gpt-oss engine list"),
+        ("odd", DamagedFileError, "odd is damaged", "gpt-oss engine remove odd"),
+        ("cuda-0.3.36", EngineError, "it failed its self-test", "gpt-oss engine test cuda-0.3.36"),
+        ("crashing-0.3.36", EngineError, "ended by signal 11", "gpt-oss engine test crashing-0.3.36"),
+        ("environment", EngineError, "not installed", "gpt-oss doctor"),
+    ],
+)
+def test_a_name_that_cannot_be_used_is_refused(  # noqa: PLR0917  # pytest gives them by name
+    data: Path, here: Any, name: str, kind: type[EngineError], message: str, hint: str
+) -> None:
+    add(data, "crashing-0.3.36")
+    add(data, "cuda-0.3.36", FAILED)
+    (data / "engines" / "odd").mkdir()
+    missing = replace(CPU_ONLY, devices=None, note="llama-cpp-python is not installed")
+    with pytest.raises(kind, match=message) as caught:
+        found(data, replace(here, engine=lambda: missing), name)
+    assert caught.value.hint == hint
+
+
+def test_what_engine_use_chose_is_the_only_one(data: Path, here: Any) -> None:
+    for name in ("cuda-0.3.36", "cpu-0.3.36"):
+        add(data, name)
+    store.choose(data, "cpu-0.3.36")
+    assert names(found(data, here)) == ["cpu-0.3.36"]
+    assert names(found(data, here, "auto")) == ["environment", "cpu-0.3.36", "cuda-0.3.36"], "a flag goes before it"
+    store.choose(data, "environment")
+    assert names(found(data, here)) == ["environment"]
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("crashing-0.3.36", "the engine was ended by signal 11"),
+        ("vulkan-0.3.36", "it failed its self-test: it computes wrongly on the CPU"),
+        ("gone-0.3.36", "it is not there"),
+    ],
+)
+def test_what_engine_use_chose_and_cannot_be_used_gives_way(data: Path, here: Any, name: str, why: str) -> None:
+    add(data, "crashing-0.3.36")
+    add(data, "cuda-0.3.36")
+    add(data, "vulkan-0.3.36", FAILED)
+    store.choose(data, name)
+    machines = found(data, here)
+    assert names(machines) == ["environment", "cuda-0.3.36"]
+    assert left_out(machines[0])[name] == f"`gpt-oss engine use` chose it, but {why}"
+
+
+def test_builds_are_asked_at_the_same_time(data: Path, here: Any) -> None:
+    for name in ("cuda-0.3.36", "cpu-0.3.36"):
+        add(data, name)
+    together = threading.Barrier(2, timeout=10)
+
+    def read(build: Build) -> EngineReport:
+        together.wait()  # breaks where one waits for the other
+        return REPORTS[build.name]
+
+    assert len(detect_all(data_dir=data, machine=here, read=read)) == 3
+
+
+@needs_compiler
+def test_a_build_that_crashes_or_hangs_takes_nothing_down_with_it(data: Path, here: Any) -> None:
+    """Real child processes, over libraries that do so as they are loaded."""
+    copy_build(data, "cpu-0.3.36")
+    start = "__attribute__((constructor)) static void start(void)"
+    for name, source in (
+        ("crashing", f"#include <signal.h>\n{start} {{ raise(SIGSEGV); }}"),
+        ("hanging", f"#include <unistd.h>\n{start} {{ for (;;) pause(); }}"),
+    ):
+        copy_build(data, name)
+        compile_library(data / "engines" / name / "site" / "llama_cpp" / "lib" / "libllama.so", source)
+
+    def read(build: Build) -> EngineReport:
+        return read_engine(build.package, deadline_s=1.0 if build.name == "hanging" else 30.0)
+
+    machines = detect_all(data_dir=data, machine=here, read=read)
+    assert names(machines) == ["environment", "cpu-0.3.36"]
+    said = left_out(machines[0])
+    assert "signal 11" in said["crashing"]
+    assert "1 s" in said["hanging"]

@@ -1,0 +1,153 @@
+"""Which build of llama.cpp a machine plans with, over machines that several builds see in different ways."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from launcher.errors import DoesNotFitError, UsageError
+from launcher.hardware.types import Device, Hardware, OtherEngine
+from launcher.planner.choose import plan
+from launcher.planner.engine_choice import (
+    Option,
+    Refusal,
+    Twin,
+    choose_engine,
+    engine_note,
+    engine_rows,
+    left_out_notes,
+    nearest_refusal,
+    told_apart,
+)
+from launcher.planner.types import HOST, Estimate, PlanRequest, Rate
+from tests.builders import X86_ISA, cpu, gpu, host_memory, machine
+from tests.planner.builders import RATES, catalogue, files_of
+
+
+def by(name: str, *devices: Device, ram_gib: float = 64, isa: tuple[str, ...] = X86_ISA) -> Hardware:
+    """One machine as the build of that name sees it."""
+    found = machine(memory=host_memory(ram_gib), processor=cpu(isa=isa), devices=devices)
+    site = None if name == "environment" else f"/data/engines/{name}/site"
+    return replace(found, engine=replace(found.engine, name=name, site=site))
+
+
+CPU_ONLY = by("environment")
+CUDA = by("cuda-0.3.36", gpu(24))
+VULKAN = by("vulkan-0.3.36", gpu(24, backend="Vulkan"))
+
+
+def option(hardware: Hardware, rates: dict[str, Rate] = RATES, model: str | None = None, **wish: object) -> Option:
+    request = PlanRequest(**wish)  # type: ignore[arg-type]
+    files = catalogue(hardware.cpu.isa) if model is None else files_of(model, isa=hardware.cpu.isa)
+    found = plan(hardware, files, request, rates=rates)
+    return Option(plan=found, n_params=files.weights[found.file.name].n_params)
+
+
+def chosen(*machines: Hardware, rates: dict[str, Rate] = RATES, model: str | None = None, **wish: object) -> str:
+    request = PlanRequest(**wish)  # type: ignore[arg-type]
+    best = choose_engine([option(hardware, rates, model, **wish) for hardware in machines], request)
+    return best.plan.hardware.engine.name
+
+
+@pytest.mark.parametrize("prefer", ["quality", "speed", "context"])
+def test_a_build_that_uses_the_gpu_is_taken(prefer: str) -> None:
+    assert chosen(CPU_ONLY, CUDA, prefer=prefer) == "cuda-0.3.36"
+    assert chosen(CUDA, CPU_ONLY, prefer=prefer) == "cuda-0.3.36"
+
+
+def test_cuda_comes_before_vulkan_on_one_gpu() -> None:
+    """As in llama.cpp, whose registry has CUDA first; predictions do not tell the two apart."""
+    assert option(CUDA).plan.tg_ts == pytest.approx(option(VULKAN).plan.tg_ts, rel=0.05)
+    assert chosen(VULKAN, CUDA) == chosen(CUDA, VULKAN) == "cuda-0.3.36"
+
+
+def test_what_is_really_faster_goes_before_the_order_of_backends() -> None:
+    faster = {**RATES, "Vulkan0": replace(RATES["Vulkan0"], bandwidth=Estimate(value=2e12, basis="measured"))}
+    assert chosen(CUDA, VULKAN, rates=faster, model="gpt-oss-20b") == "vulkan-0.3.36"
+
+
+def test_a_larger_model_goes_before_speed_unless_speed_is_asked_for() -> None:
+    """The smaller GPU's build keeps RAM that the other one's process does not have."""
+    small = by("cuda-0.3.36", gpu(16), ram_gib=16)
+    large = by("environment", ram_gib=128)
+    assert chosen(small, large) == "environment"
+    assert chosen(small, large, prefer="speed") == "cuda-0.3.36"
+    best = option(large)
+    rows = engine_rows(best, [option(small), best], (), ())
+    assert rows[1].reason == "a smaller model than with environment"
+
+
+def test_more_instructions_decide_between_equals_and_the_environment_comes_first() -> None:
+    wider = by("cpu-0.3.36", isa=(*X86_ISA, "AVX512"))
+    same = by("cpu-0.3.36")
+    assert chosen(CPU_ONLY, wider) == "cpu-0.3.36"
+    assert chosen(CPU_ONLY, same) == "environment"
+
+
+def test_unknown_speeds_are_decided_by_the_placement() -> None:
+    unknown = {HOST: RATES[HOST]}
+    assert option(CUDA, unknown).plan.tg_ts is None
+    assert chosen(CPU_ONLY, CUDA, rates=unknown) == "cuda-0.3.36"
+    assert chosen(CPU_ONLY, CUDA, rates=unknown, prefer="speed") == "cuda-0.3.36"
+
+
+def test_builds_with_the_same_devices_are_planned_for_once() -> None:
+    copy, newer = by("cpu-0.3.36"), by("cuda-0.3.37", gpu(24))
+    planned, twins = told_apart([CPU_ONLY, newer, copy, CUDA, VULKAN], with_programs=False)
+    assert planned == (CPU_ONLY, newer, VULKAN)
+    assert [(twin.hardware.engine.name, twin.like) for twin in twins] == [
+        ("cpu-0.3.36", "environment"),
+        ("cuda-0.3.36", "cuda-0.3.37"),
+    ]
+
+
+def test_a_server_takes_a_build_with_programs_if_there_is_one() -> None:
+    bare = replace(CUDA, engine=replace(CUDA.engine, bin_dir=None))
+    assert told_apart([bare, CPU_ONLY], with_programs=True)[0] == (CPU_ONLY,)
+    assert told_apart([bare, CPU_ONLY], with_programs=False)[0] == (bare, CPU_ONLY)
+    assert told_apart([bare], with_programs=True)[0] == (bare,)
+
+
+def test_the_choice_is_one_line_with_the_next_best() -> None:
+    best, other = option(CUDA, model="gpt-oss-20b"), option(CPU_ONLY, model="gpt-oss-20b")
+    rows = engine_rows(best, [other, best], (), ())
+    assert [(row.name, row.reason) for row in rows] == [
+        ("cuda-0.3.36", "chosen"),
+        ("environment", "needs a slower placement"),
+    ]
+    assert rows[0].devices == ("CUDA0",)
+    note = engine_note(rows)
+    assert note is not None
+    assert note == (
+        f"Engine cuda-0.3.36 (CUDA0): about {best.plan.tg_ts:.0f} tok/s; with environment (CPU): about "
+        f"{other.plan.tg_ts:.0f} tok/s: needs a slower placement."
+    )
+
+
+def test_where_there_is_no_choice_nothing_is_said() -> None:
+    only = option(CPU_ONLY)
+    assert engine_rows(only, [only], (), ()) == ()
+    assert engine_note(()) is None
+    twin = engine_rows(only, [only], (), [Twin(hardware=by("cpu-0.3.36"), like="environment")])
+    assert [row.reason for row in twin] == ["chosen", "computes on the same devices as environment"]
+    assert engine_note(twin) is None
+
+
+def miss(needs: int, has: int) -> Refusal:
+    error = DoesNotFitError(f"short of {needs - has}", needs_bytes=needs, has_bytes=has)
+    return Refusal(hardware=CPU_ONLY, error=error)
+
+
+def test_where_nothing_fits_the_nearest_miss_is_told() -> None:
+    odd = Refusal(hardware=CUDA, error=UsageError("--device CUDA7"))
+    assert nearest_refusal([odd, miss(30, 10), miss(30, 25)]).message == "short of 5"
+    assert nearest_refusal([odd]) is odd.error
+    only = option(CPU_ONLY)
+    rows = engine_rows(only, [only], [odd], ())
+    assert (rows[1].name, rows[1].fits, rows[1].reason) == ("cuda-0.3.36", False, "--device CUDA7")
+
+
+def test_a_build_that_is_left_out_is_named_with_the_reason() -> None:
+    others = (OtherEngine(name="cuda-0.3.36", left_out="it crashed"), OtherEngine(name="cpu-0.3.36"))
+    assert left_out_notes(replace(CPU_ONLY, other_engines=others)) == ("Engine cuda-0.3.36 is left out: it crashed",)
