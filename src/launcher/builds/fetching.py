@@ -60,6 +60,8 @@ class Fetcher:
             NetworkError: the host can't be reached, refuses, or breaks off again and again. What came is kept.
             DoesNotFitError: the disk has no room for them.
         """
+        import httpx
+
         for asset in assets:
             if asset.sha256 is None:
                 raise DamagedFileError(
@@ -71,8 +73,10 @@ class Fetcher:
         total = sum(asset.size_bytes for asset in assets)
         self._check_room(assets, total - here)
         self.progress.start(total, here, f"downloading {assets[0].name}" if assets else "")
+        timeout = httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
         try:
-            return tuple(self._one(asset) for asset in assets)
+            with httpx.Client(timeout=timeout, follow_redirects=True) as client:
+                return tuple(self._one(client, asset) for asset in assets)
         finally:
             self.progress.finish()
 
@@ -104,7 +108,7 @@ class Fetcher:
                 hint=f"GPT_OSS_CACHE_DIR=/folder/on/a/larger/disk {self.retry}",
             )
 
-    def _one(self, asset: Asset) -> Path:
+    def _one(self, client: httpx.Client, asset: Asset) -> Path:
         final, part = self._final(asset), self._part(asset)
         self.progress.phase(f"downloading {asset.name}")
         waiting = lambda: self.progress.phase(f"another process is downloading {asset.name}: waiting for it")  # noqa: E731
@@ -114,7 +118,7 @@ class Fetcher:
                     return final
                 self._drop(final, asset)
             for again in (True, False):
-                digest = self._bring(asset, part)
+                digest = self._bring(client, asset, part)
                 if digest == asset.sha256:
                     part.replace(final)
                     return final
@@ -132,7 +136,7 @@ class Fetcher:
         self.progress.advance(-min(path.stat().st_size, asset.size_bytes))
         path.unlink()
 
-    def _bring(self, asset: Asset, part: Path) -> str:
+    def _bring(self, client: httpx.Client, asset: Asset, part: Path) -> str:
         """Fetch what is missing of a file; the sha256 of all of it."""
         digest = _hash_of(part) if part.is_file() else hashlib.sha256()
         done = part.stat().st_size if part.is_file() else 0
@@ -143,7 +147,7 @@ class Fetcher:
         while done < asset.size_bytes:
             before = done
             try:
-                with closing(_Transfer(asset, done)) as transfer, part.open("r+b" if done else "wb") as file:
+                with closing(_Transfer(client, asset, done)) as transfer, part.open("r+b" if done else "wb") as file:
                     if transfer.begins_at == 0 and done:
                         # The host does not know ranges: from the start.
                         file.truncate(0)
@@ -195,25 +199,18 @@ def _hash_of(path: Path) -> hashlib._Hash:
 class _Transfer:
     """One answer of the host, from a position on."""
 
-    def __init__(self, asset: Asset, start: int) -> None:
+    def __init__(self, client: httpx.Client, asset: Asset, start: int) -> None:
         import httpx
 
         self._url = asset.url
-        timeout = httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
         headers = {"User-Agent": "gpt-oss-launcher", "Accept-Encoding": "identity"}
         if start:
             headers["Range"] = f"bytes={start}-"
-        self._client = httpx.Client(
-            timeout=timeout, follow_redirects=True, event_hooks={"request": [_refuse_plain(asset.url)]}
-        )
         try:
-            self._answer = self._client.send(self._client.build_request("GET", asset.url, headers=headers), stream=True)
+            # An address that leads elsewhere, even to one without encryption, can't harm: the sha256 is GitHub's.
+            self._answer = client.send(client.build_request("GET", asset.url, headers=headers), stream=True)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            self._client.close()
             raise self._broken(error) from error
-        except BaseException:
-            self._client.close()
-            raise
         try:
             self.begins_at = self._begin(start)
         except BaseException:
@@ -238,7 +235,8 @@ class _Transfer:
         import httpx
 
         try:
-            yield from self._answer.iter_raw(_CHUNK_BYTES)
+            # As they come: with a size, what of it has come is lost where the transfer breaks off.
+            yield from self._answer.iter_raw()
         except (httpx.HTTPError, httpx.StreamError) as error:
             raise self._broken(error) from error
         # The length is compared by who asks; an answer that ends without an error may still be short.
@@ -247,7 +245,6 @@ class _Transfer:
     def close(self) -> None:
         """Let go of the connection."""
         self._answer.close()
-        self._client.close()
 
     @property
     def _host(self) -> str:
@@ -256,15 +253,3 @@ class _Transfer:
     def _broken(self, error: Exception) -> _BrokenOffError:
         what = one_line(str(error)) or type(error).__name__
         return _BrokenOffError(NetworkError(f"{self._host}: {what}", url=self._url, hint=COMPILE))
-
-
-def _refuse_plain(first: str) -> Callable[[httpx.Request], None]:
-    """A redirect must not lead from an encrypted address to one that is not."""
-
-    def check(request: httpx.Request) -> None:
-        if first.startswith("https:") and request.url.scheme != "https":
-            raise NetworkError(
-                f"{urlsplit(first).hostname} leads to an address without encryption", url=first, hint=COMPILE
-            )
-
-    return check
