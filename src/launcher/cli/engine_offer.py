@@ -129,6 +129,7 @@ def idle_gpus(hardware: Hardware) -> tuple[IdleDevice, ...]:
 def _offered(hardware: Hardware, now: Plan | None, settings: Settings, *, asks: bool, means: Means) -> bool:
     """Whether an engine was installed."""
     from launcher.builds.offers import is_due, read_answer
+    from launcher.cli import engine_offer_view as view
     from launcher.cli.context import is_offline
 
     gpus = idle_gpus(hardware)
@@ -139,9 +140,7 @@ def _offered(hardware: Hardware, now: Plan | None, settings: Settings, *, asks: 
     if answer is not None and answer.never:
         return False
     if not asks or settings.yes or is_offline(settings) or not means.is_terminal():
-        from launcher.cli.engine_offer_view import one_line
-
-        say(one_line(gpus))
+        view.say_command(gpus)
         return False
     names = [gpu.description for gpu in gpus]
     if not is_due(answer, launcher=__version__, gpus=names, now=means.now()):
@@ -156,25 +155,24 @@ def _asked(
 
     try:
         decision = means.decide()
-    except (LauncherError, OSError):  # the doctor says what is wrong: no reason to keep a chat from its answer
-        say(view.one_line(gpus))
+        effort = "" if decision.do in {"nothing", "packages"} else means.effort(decision)
+    except (LauncherError, OSError):  # the command says what is wrong: no reason to keep a chat from its answer
+        view.say_command(gpus)
         return False
     if decision.do == "nothing":
         return False
     served = tuple(gpu for gpu in gpus if _vendor_of(decision, gpus) in (None, gpu.vendor))
     if decision.do == "packages":
-        for line in view.in_the_way(served, decision):
-            say(line)
+        view.say_in_the_way(served, decision)
         _keep("no", gpus, means)
         return False
     gain = means.gain(hardware, now, served, decision, settings)
     if gain == "":
         return False
-    for line in view.offer(served, decision, means.effort(decision), gain):
-        say(line)
+    view.say_offer(served, decision, effort, gain)
     reply = _reply(means)
     if reply != "yes":
-        say(view.declined(reply, decision))
+        view.say_declined(reply, decision)
         _keep(reply, gpus, means)
         return False
     return _installed(decision, gpus, means)
@@ -208,16 +206,13 @@ def _installed(decision: Decision, gpus: Sequence[IdleDevice], means: Means) -> 
     try:
         build = means.install(decision)
     except (LauncherError, OSError) as error:
-        for line in view.failed(error, decision):
-            say(line)
+        view.say_failed(error, decision)
         _keep("no", gpus, means)
         return False
-    if build.usable:
-        say(f"{build.name} is installed, and passed its self-test.")
-        return True
-    say(view.not_usable(build))
-    _keep("no", gpus, means)
-    return False
+    view.say_result(build)
+    if not build.usable:
+        _keep("no", gpus, means)
+    return build.usable
 
 
 def _keep(reply: Reply, gpus: Sequence[IdleDevice], means: Means) -> None:

@@ -52,15 +52,16 @@ def decide() -> Decision:
 
 
 def effort(decision: Decision) -> str:
-    """What getting it takes: `a download of about 563 MiB from llama.cpp's releases`."""
+    """What getting it takes: `a download of about 563 MiB (a release of llama.cpp)`."""
     if decision.do == "prebuilt":
         size = "" if decision.about_bytes is None else f" of about {format_bytes(decision.about_bytes)}"
-        return f"a download{size} of a build that others made"
+        wheel = bool(decision.archives) and decision.archives[0].kind == "wheel"
+        return f"a download{size} ({'a wheel of llama-cpp-python' if wheel else 'a release of llama.cpp'})"
     from launcher.builds.prepare import prepare
 
     ready = prepare(_request(decision), cache_dir=folders().cache)
-    minutes = max(1, math.ceil(ready.expected_s / 300) * 5)
-    return f"compiled here, which takes about {minutes} minutes"
+    minutes = max(1, math.ceil(ready.expected_s / 300)) * 5
+    return f"about {minutes} minutes of compiling"
 
 
 def gain(

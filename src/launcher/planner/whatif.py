@@ -89,7 +89,14 @@ def gain_of(before: Plan | None, then: Plan) -> str | None:
     `gpt-oss-20b all on the GPU at about 180 tok/s (now gpt-oss-20b at 12)`.
     """
     gain = _gain(before, then)
-    return None if gain is None else f"{gain}{_now(before)}"
+    return None if gain is None or _is_slower(before, then) else f"{gain}{_now(before)}"
+
+
+def _is_slower(before: Plan | None, then: Plan) -> bool:
+    """Whether the same model would decode more slowly: a small model on a CPU may."""
+    if before is None or before.spec.id != then.spec.id or before.tg_ts is None or then.tg_ts is None:
+        return False
+    return then.tg_ts < before.tg_ts
 
 
 def with_idle_used(hardware: Hardware, backend: str, gpus: Sequence[IdleDevice]) -> Hardware | None:
