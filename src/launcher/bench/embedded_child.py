@@ -210,7 +210,11 @@ def _answer(runner: _Runner, order: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Load what the first line names, then answer each test with a line."""
     answer = answering()
-    llama_cpp = load_llama_cpp()
+    try:
+        llama_cpp = load_llama_cpp()
+    except EngineError as error:
+        answer({"refused": error.message, "log": []})
+        return
     order = json.loads(sys.stdin.readline())
     params = from_jsonable(LoadParams, order["load_params"])
     with captured_log(llama_cpp) as log:

@@ -217,7 +217,11 @@ def _log_softmax(logits: Row) -> Row:
 def main() -> None:
     """Compare what the one line on stdin names."""
     answer = answering()
-    llama_cpp = load_llama_cpp()
+    try:
+        llama_cpp = load_llama_cpp()
+    except EngineError as error:
+        answer({"refused": error.message, "kind": EngineError.__name__, "log": []})
+        return
     order = json.loads(sys.stdin.readline())
     with captured_log(llama_cpp) as log:
         try:

@@ -126,7 +126,10 @@ def _loading(params: LoadParams) -> LoadParams:
 
 def main() -> None:
     """Answer each case on stdin with a line on stdout."""
-    llama_cpp = load_llama_cpp()
+    try:
+        llama_cpp = load_llama_cpp()
+    except EngineError as error:
+        sys.exit(error.message)
     order = json.loads(sys.stdin.readline())
     ggml = _Ggml()
     llama_cpp.llama_backend_init()
