@@ -1,14 +1,21 @@
-"""Judgements on NVIDIA's driver, on toolkits, and on who holds GPU memory. Pure."""
+"""Judgements on engines of the store, NVIDIA's driver, toolkits, and on who holds GPU memory. Pure."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
+from launcher.builds.types import AUTO, ENVIRONMENT
 from launcher.doctor import remedies
 from launcher.doctor.remedies import version
-from launcher.doctor.scene import Scene
+from launcher.doctor.scene import Scene, Store
 from launcher.doctor.types import Check, DrmMemory, Holder, Nvidia, Platform, Status, Toolkit
 from launcher.units import GIB, format_bytes
+
+if TYPE_CHECKING:
+    from launcher.builds.types import Build, SelfTest
+    from launcher.hardware.engine_devices import EngineReport
 
 MUCH_BYTES = GIB
 """What other programs hold of a GPU before it is a warning: a desktop with a browser stays below."""
@@ -19,6 +26,83 @@ _SCREEN = frozenset(
     }
 )
 """Programs that draw the screen: to end one is to log out."""
+
+
+def check_store(store: Store, driver: str | None, wanted: str | None) -> tuple[Check, ...]:
+    """Engines of the store that plans can't take, or that should be tested again.
+
+    Args:
+        store: what is in it.
+        driver: version of NVIDIA's driver, where it tells one.
+        wanted: version of llama-cpp-python that the launcher is made for.
+    """
+    data = {
+        "chosen": store.chosen,
+        "engines": [{"name": build.name, "usable": build.usable} for build in store.builds],
+        "damaged": [broken.name for broken in store.damaged],
+    }
+    reports = {each.name: each.report for each in store.engines}
+    found = [
+        Check(
+            name="engines",
+            status="warn",
+            what=f"{broken.name} is damaged: {broken.why}",
+            why="no plan takes it",
+            remedy=f"gpt-oss engine remove {shlex.quote(broken.name)}",
+            data=data,
+            shared=f"{broken.name} is damaged",
+        )
+        for broken in store.damaged
+    ]
+    for build in store.builds:
+        trouble = _trouble(build, reports.get(build.name), driver, wanted)
+        if trouble is not None:
+            what, why, remedy = trouble
+            found.append(Check(name="engines", status="warn", what=what, why=why, remedy=remedy, data=data))
+    here = {AUTO, ENVIRONMENT, *(build.name for build in store.builds), *(each.name for each in store.damaged)}
+    if store.chosen not in here:
+        what = f"{store.chosen}, which `gpt-oss engine use` chose, is not there"
+        why = "plans take the best of the others"
+        found.append(
+            Check(name="engines", status="warn", what=what, why=why, remedy="gpt-oss engine use auto", data=data)
+        )
+    if found or not store.builds:
+        return tuple(found)
+    names = ", ".join(build.name for build in store.builds)
+    takes = "plans take the best" if store.chosen == AUTO else f"plans take {store.chosen}"
+    return (Check(name="engines", status="ok", what=f"{names} passed the self-test; {takes}", data=data),)
+
+
+def _trouble(
+    build: Build, report: EngineReport | None, driver: str | None, wanted: str | None
+) -> tuple[str, str, str] | None:
+    """What keeps a build from being taken or trusted, what that means, and the command."""
+    test = f"gpt-oss engine test {shlex.quote(build.name)}"
+    result = build.record.self_test if build.record is not None else None
+    if build.record is None or result is None:
+        return f"{build.name} has not been tested", "no plan takes it", test
+    if not result.passed:
+        return f"{build.name} failed its self-test: {result.why}", "no plan takes it", test
+    if wanted is not None and build.record.version != wanted:
+        what = f"{build.name} is of llama-cpp-python {build.record.version}; this launcher is made for {wanted}"
+        return what, "another version may lack what it asks for", f"gpt-oss engine build {build.record.backend}"
+    return _stale(build.name, result, report, driver)
+
+
+def _stale(name: str, result: SelfTest, report: EngineReport | None, driver: str | None) -> tuple[str, str, str] | None:
+    """What is otherwise than when a build passed its self-test."""
+    test = f"gpt-oss engine test {shlex.quote(name)}"
+    if report is not None and report.devices is None:
+        return f"{name} passed its self-test and does not start now", report.note or "it gave no reason", test
+    seen = {each.name for each in report.devices or () if each.type in {"GPU", "IGPU"}} if report is not None else set()
+    if not seen <= set(result.devices):
+        untested = ", ".join(sorted(seen - set(result.devices)))
+        return f"{name} was tested without {untested}", "whether it computes rightly there is not known", test
+    now = f"NVIDIA {driver}" if driver is not None else None
+    if result.devices and result.driver is not None and now is not None and now != result.driver:
+        what = f"{name} was tested with {result.driver}; the driver is {now} now"
+        return what, "another driver may compute otherwise, or not at all", test
+    return None
 
 
 def check_driver(scene: Scene, nvidia: Nvidia, oldest: Mapping[str, str]) -> tuple[Check, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from launcher.doctor.checks_driver import check_driver, check_holders, check_toolkit
+from launcher.doctor.checks_driver import check_driver, check_holders, check_store, check_toolkit
 from launcher.doctor.checks_gpu import check_gpus
 from launcher.doctor.checks_host import check_cpu, check_engine, check_memory, check_swap
 from launcher.doctor.checks_place import check_clock, check_disk, check_folders, check_hub, check_port, check_speed
@@ -135,6 +135,15 @@ def _engine(facts: Facts) -> tuple[Check, ...]:
     return check_engine(facts.engine, facts.engine_files, _scene(facts).means, others)
 
 
+def _store(facts: Facts) -> tuple[Check, ...]:
+    if facts.store is None:
+        if "store" in facts.missing:
+            raise _need(facts, "store")
+        return ()
+    driver = facts.nvidia[0].driver if facts.nvidia is not None else None
+    return check_store(facts.store, driver, facts.engine_files.wanted if facts.engine_files is not None else None)
+
+
 def _gpus(facts: Facts) -> tuple[Check, ...]:
     scene = _scene(facts)
     if scene.engine is None:
@@ -212,6 +221,7 @@ _JUDGES: tuple[tuple[str, Callable[[Facts], tuple[Check, ...]]], ...] = (
     ("memory", _memory),
     ("swap", _swap),
     ("engine", _engine),
+    ("engines", _store),
     ("gpu", _gpus),
     ("driver", _driver),
     ("toolkits", _toolkit),

@@ -182,15 +182,16 @@ def _engine_files(sources: Sources) -> EngineFiles:
 
 
 def _store(sources: Sources) -> Store:
-    """The engines of the store that passed their self-test, each asked in a child process, all at the same time."""
+    """The engines of the store; those that passed their self-test are asked in child processes, all at once."""
     from launcher.builds import store
 
     data_dir = sources.folders.data
-    usable = [build for build in store.installed(data_dir)[0] if build.usable]
+    builds, damaged = store.installed(data_dir)
+    usable = [build for build in builds if build.usable]
     asked = [EngineAt(name=one.name, site=str(one.site), read=partial(sources.read_build, one)) for one in usable]
     reports = read_engines(asked) if asked else ()
     found = tuple(Stored(name=at.name, report=report) for at, report in zip(asked, reports, strict=True))
-    return Store(chosen=store.chosen(data_dir), engines=found)
+    return Store(chosen=store.chosen(data_dir), engines=found, builds=builds, damaged=damaged)
 
 
 def _folders(sources: Sources, cache: Path, token: Path) -> tuple[Folder, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from launcher.builds.types import AUTO, ENVIRONMENT
+from launcher.builds.types import AUTO, ENVIRONMENT, Build, DamagedBuild
 from launcher.doctor.remedies import Means
 from launcher.doctor.types import Nodes, Nvidia, Platform, Toolkit
 
@@ -30,6 +30,10 @@ class Store:
     chosen: str = AUTO
     """What `gpt-oss engine use` chose."""
     engines: tuple[Stored, ...] = ()
+    """Those that passed their self-test."""
+    builds: tuple[Build, ...] = ()
+    """All that are whole."""
+    damaged: tuple[DamagedBuild, ...] = ()
 
     @property
     def working(self) -> tuple[Stored, ...]:
