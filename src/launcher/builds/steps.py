@@ -113,3 +113,5 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(OSError):
         process.kill()
     process.wait()
+    # Until they are gone they may still write into the build tree.
+    psutil.wait_procs(started, timeout=STOP_S)
