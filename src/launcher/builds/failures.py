@@ -13,7 +13,7 @@ _ERROR = re.compile(
     r"|Killed|No space left|#error|^ninja: (?:error|fatal)|^make.*\*\*\*",
     re.IGNORECASE,
 )
-_EMPTY_CMAKE = re.compile(r"^CMake Error at [^:]*:\d+ \([^)]*\):$")
+_EMPTY_CMAKE = re.compile(r"^CMake Error at .*:\d+ \([^)]*\):$")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -39,6 +39,7 @@ def run_step(
     log: Path,
     environ: Mapping[str, str] | None = None,
     on_line: Callable[[str], object] = lambda _line: None,
+    stop_s: float = STOP_S,
 ) -> Outcome:
     """Run a program to its end. Whatever interrupts this, Ctrl-C among it, ends the program and its children first.
 
@@ -67,7 +68,7 @@ def run_step(
                 f"{command[0]} cannot be started: {error.strerror or error}", hint="gpt-oss engine list"
             ) from error
         job.add(process.pid)
-        stack.enter_context(_ended(process))
+        stack.enter_context(_ended(process, stop_s))
         assert process.stdout is not None  # noqa: S101  # a pipe was asked for
         _read(process.stdout, file, kept, on_line)
         returncode = process.wait()
@@ -83,17 +84,17 @@ def _read(output: IO[bytes], log: IO[bytes], kept: deque[str], on_line: Callable
 
 
 @contextlib.contextmanager
-def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+def _ended(process: subprocess.Popen[bytes], stop_s: float) -> Iterator[None]:
     try:
         yield
     finally:
         if process.poll() is None:
-            _end(process)
+            _end(process, stop_s)
         if process.stdout is not None:
             process.stdout.close()
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], stop_s: float) -> None:
     """Ask, wait, and end what is left. Ninja starts every compiler in a group of its own, so a group is not enough."""
     import psutil
 
@@ -106,7 +107,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         else:
             os.killpg(process.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(STOP_S)
+        process.wait(stop_s)
     for left in started:
         with contextlib.suppress(psutil.Error):
             left.kill()
