@@ -129,7 +129,8 @@ class Bench:
     def _run(self, side: str, code: str, words: list[str]) -> dict[str, float | str]:
         cache = self.work / "cache"
         env = {**os.environ, "HF_ENDPOINT": self.url, "HF_HOME": str(cache), "HF_HUB_DISABLE_XET": "1"}
-        os.sync()
+        if sys.platform != "win32":
+            os.sync()
         done = subprocess.run(
             [sys.executable, "-c", PEAK + code, *words], env=env, capture_output=True, text=True, check=False
         )

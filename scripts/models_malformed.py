@@ -11,7 +11,6 @@ outside its folders, and memory stays bounded. Exits with 1 where one does not.
 from __future__ import annotations
 
 import argparse
-import resource
 import shutil
 import sys
 import tempfile
@@ -38,6 +37,10 @@ def main() -> None:
     given = parser.parse_args()
     families = given.family or list(FAMILIES)
     done: list[Outcome] = []
+    if sys.platform == "win32":
+        sys.exit("the limits that this keeps are not there on Windows")
+    import resource
+
     # What would eat all memory fails by itself, and is told.
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     for number in range(given.n):
