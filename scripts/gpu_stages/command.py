@@ -71,6 +71,8 @@ def _parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--engine", help="name of the engine to measure, instead of the first that sees a GPU")
     parser.add_argument("--limit", type=float, metavar="S", help="seconds for each stage instead of its own")
     parser.add_argument("--pack", type=Path, metavar="FOLDER", help="write a small source archive there, and end")
+    parser.add_argument("--python", metavar="X.Y", help="with --pack: packages for that Python as well")
+    parser.add_argument("--wheels", type=Path, metavar="FOLDER", help="packages that this Python does not have")
     return parser
 
 
@@ -83,6 +85,13 @@ def _pack(args: argparse.Namespace) -> int:
         target = args.pack / pack.archive_name(source)
         size = pack.slimmed(source, target)
     print(f"{target}: {format_bytes(size)}")
+    if args.python is not None:
+        wheels = args.pack / "wheels"
+        more = pack.get_wheels(wheels, python=args.python, wanted=pack.requirements())
+        print(f"{wheels}: {format_bytes(more)}")
+        size += more
+    if size > pack.MOST_BYTES:
+        raise LabError(f"together {format_bytes(size)}, more than {format_bytes(pack.MOST_BYTES)}")
     return 0
 
 

@@ -1,19 +1,24 @@
-"""What a machine without a network needs to compile the engine: the source distribution without what no build reads."""
+"""What a machine without a network needs: the engine's source without what no build reads, and Python packages."""
 
 from __future__ import annotations
 
+import os
+import subprocess
 import tarfile
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path, PurePosixPath
 
 from gpu_stages.lab import LabError
 from launcher.builds.pip import Pip
 from launcher.builds.source import PACKAGE, known_sha256, pinned_version
-from launcher.builds.toolchain import probe_toolchain
-from launcher.units import MIB, format_bytes
+from launcher.builds.toolchain import pip_environment, probe_toolchain
+from launcher.units import MIB
 
 MOST_BYTES = 60 * MIB
+"""Of the archive and the packages together."""
+_PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
 LEFT_OUT = (
-    ".git",
     ".github",
     "docker",
     "docs",
@@ -46,7 +51,16 @@ LEFT_OUT = (
 def is_needed(name: str) -> bool:
     """Whether a build reads a file, by its path in the archive."""
     inside = PurePosixPath(*PurePosixPath(name).parts[1:])
-    return not any(inside == PurePosixPath(out) or inside.is_relative_to(out) for out in LEFT_OUT)
+    if inside.parts[:1] == (".git",):
+        # A build asks git which commit it is, and git wants folders to be there, not what is in them.
+        return "hooks" not in inside.parts and "objects" not in inside.parts[:-1]
+    return not any(inside.is_relative_to(out) for out in LEFT_OUT)
+
+
+def is_git_head(name: str) -> bool:
+    """Whether a file makes its folder one of git's, which then wants a folder of objects."""
+    parts = PurePosixPath(name).parts
+    return parts[1:2] == (".git",) and parts[-1] == "HEAD" and not {"logs", "refs"} & set(parts)
 
 
 def archive_name(source: Path) -> str:
@@ -73,7 +87,7 @@ def slimmed(source: Path, target: Path) -> int:
     """Write the archive without what no build reads; its size.
 
     Raises:
-        LabError: it is no source distribution, or stays too large.
+        LabError: it is no source distribution, or there is no room.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.part")
@@ -84,12 +98,36 @@ def slimmed(source: Path, target: Path) -> int:
                 raise LabError(f"{source} is no source distribution of llama-cpp-python")
             for member in kept:
                 packed.addfile(member, archive.extractfile(member) if member.isreg() else None)
+                if is_git_head(member.name):
+                    packed.addfile(tarfile.TarInfo(str(PurePosixPath(member.name).parent / "objects/info/packs")))
         size = part.stat().st_size
-        if size > MOST_BYTES:
-            raise LabError(f"{target.name} is still {format_bytes(size)}")
         part.replace(target)
     except (tarfile.TarError, OSError) as error:
         raise LabError(f"{source} cannot be packed: {error}") from error
     finally:
         part.unlink(missing_ok=True)
     return size
+
+
+def requirements() -> list[str]:
+    """What the launcher and the engine's bindings import, without the bindings. Raises LabError where nobody tells."""
+    try:
+        named = [*(requires("gpt-oss-launcher") or ()), *(requires(PACKAGE) or ())]
+    except PackageNotFoundError as error:
+        raise LabError(f"{error.name} is not installed: pack where the launcher is") from error
+    return [text for text in named if "extra ==" not in text and not text.startswith(PACKAGE)]
+
+
+def get_wheels(into: Path, *, python: str, wanted: Sequence[str]) -> int:
+    """Download packages, and what they need, for another Python on x86-64 Linux; their size.
+
+    Raises:
+        LabError: pip cannot get them.
+    """
+    into.mkdir(parents=True, exist_ok=True)
+    platforms = [word for tag in _PLATFORMS for word in ("--platform", f"{tag}_x86_64")]
+    words = ["download", "--quiet", "--only-binary=:all:", "--implementation", "cp", "--python-version", python]
+    command = [*probe_toolchain().pip, *words, *platforms, "--dest", str(into), *wanted]
+    if subprocess.run(command, env=pip_environment(os.environ), check=False).returncode != 0:
+        raise LabError(f"pip could not download the packages for Python {python}")
+    return sum(path.stat().st_size for path in into.glob("*.whl"))

@@ -126,7 +126,8 @@ class Client:
         """One answer of just so many tokens. Raises EngineError where the server does not give it."""
         body = {
             "prompt": prompt, "n_predict": n_predict, "cache_prompt": False, "ignore_eos": True, "temperature": 1.0,
-            "seed": seed, "stream": True, "return_tokens": True, "logit_bias": [[token, _BIAS] for token in self._letters],
+            "seed": seed, "stream": True, "return_tokens": True,
+            "logit_bias": [[token, _BIAS] for token in self._letters],
         }  # fmt: skip
         connection = http.client.HTTPConnection(HOST, self._port, timeout=_SILENCE_S)
         try:
