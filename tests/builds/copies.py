@@ -6,13 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from launcher.builds import store
 from launcher.builds.types import Build, BuildRecord, SelfTest, Source
-from launcher.hardware.engine_devices import find_package, read_engine
+from launcher.hardware.engine_devices import EngineReport, find_package, read_engine
 
 PASSED = SelfTest(passed=True, date="2026-01-02T03:04:05+00:00", why=None)
 FAILED = SelfTest(passed=False, date="2026-01-02T03:04:05+00:00", why="it computes wrongly on the CPU")
@@ -22,9 +23,14 @@ needs_compiler = pytest.mark.skipif(
 )
 
 
+@cache
+def _engine() -> EngineReport:
+    return read_engine(find_package())
+
+
 def record(name: str, *, self_test: SelfTest | None = PASSED) -> BuildRecord:
     """`engine.json` of a build that is the environment's own."""
-    engine = read_engine(find_package())
+    engine = _engine()
     return BuildRecord(
         name=name,
         backend="cpu",

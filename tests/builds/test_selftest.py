@@ -12,6 +12,7 @@ from launcher.builds import store
 from launcher.builds.selftest import DEADLINE_S, read_reference, self_test
 from launcher.builds.types import Build, SelfTest
 from tests.builds.copies import compile_library, copy_build, needs_compiler, replace_file
+from tests.systems import LINUX
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 CRASH = "#include <signal.h>\n__attribute__((constructor)) static void start(void) {{ raise({}); }}"
@@ -70,12 +71,14 @@ def test_a_sound_build_passes(build: Build, tmp_path: Path) -> None:
     assert result.driver == "NVIDIA 550.54.14"
 
 
+@LINUX
 def test_a_library_is_missing(build: Build) -> None:
     for path in lib(build).glob("libggml-cpu*"):
         path.unlink()
     assert why(build) == "a library that it needs is missing: libggml-cpu.so.0"
 
 
+@LINUX
 def test_a_library_is_cut_off(build: Build) -> None:
     path = lib(build) / "libggml-base.so.0"
     replace_file(path, path.read_bytes()[:100])

@@ -65,7 +65,12 @@ def installed(data_dir: Path) -> tuple[tuple[Build, ...], tuple[DamagedBuild, ..
 
 
 def _read(folder: Path) -> Build:
-    table = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    try:
+        table = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecordError(f"{RECORD} is not there") from None
+    except ValueError as error:  # UnicodeDecodeError too
+        raise RecordError(f"{RECORD} cannot be read: {error}") from error
     if not isinstance(table, dict) or table.pop("schema", None) != 1:
         raise RecordError(f"{RECORD} is of another version of the launcher")
     record = from_jsonable(BuildRecord, table)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -110,7 +109,8 @@ def _row(engine: Engine, choice: str, *, asked: bool) -> list[Cell]:
     elif test is None:
         told = _cell("not made", _YELLOW)
     else:
-        told = _cell("passed", _GREEN) if test.passed else _cell("failed", _RED)
+        on = ", ".join(["CPU", *test.devices])
+        told = _cell(f"passed on {on}", _GREEN) if test.passed else _cell("failed", _RED)
     row = [
         _cell("*" if engine.name == choice else "", BOLD),
         _cell(engine.name, BOLD if engine.name == choice else ""),
@@ -134,12 +134,17 @@ def _below(engines: Sequence[Engine], damaged: Sequence[DamagedBuild], choice: s
         if engine.note:
             lines.append(f"{engine.name}: {printable(engine.note)}")
     lines += [f"{broken.name}: {printable(broken.why)}" for broken in damaged]
-    known = {engine.name for engine in engines}
+    return [*lines, *_choice(engines, choice)]
+
+
+def _choice(engines: Sequence[Engine], choice: str) -> list[str]:
+    """Which engine plans take, as far as it is known without planning."""
+    usable = [engine.name for engine in engines if engine.usable]
     if choice == AUTO:
-        lines.append("auto: a plan takes the engine with which it is best; `gpt-oss plan` names it")
-    elif choice not in known:
-        again = "`gpt-oss engine use auto`"
-        lines.append(f"{choice} was chosen, and is not there: {again} lets every plan take the best")
-    else:
-        lines.append(f"every plan takes {shlex.quote(choice)}; `gpt-oss engine use auto` lets it take the best")
-    return lines
+        if len(usable) == 1:
+            return [f"auto: plans take {usable[0]}, the only one that can be used"]
+        return ["auto: a plan takes the engine with which it is best; `gpt-oss plan` names it"]
+    if choice in usable:
+        return [f"every plan takes {choice}; `gpt-oss engine use auto` lets it take the best"]
+    why = "cannot be used" if any(engine.name == choice for engine in engines) else "is not there"
+    return [f"{choice} was chosen, and {why}: plans take the best of the others. `gpt-oss engine use auto` forgets it"]

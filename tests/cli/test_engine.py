@@ -1,0 +1,173 @@
+"""`gpt-oss engine list`, `use`, `remove` and `test`, on copies of the environment's engine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from launcher.builds import store
+from launcher.builds.types import AUTO, ENVIRONMENT
+from launcher.cli.engine_selftest import run_self_tests
+from launcher.cli.engine_session import list_engines, remove_engine, use_engine
+from launcher.errors import DamagedFileError, EngineError, LauncherError, UsageError
+from tests.builds.copies import FAILED, PASSED, copy_build, replace_file
+from tests.cli.sandbox import Sandbox, assert_runnable
+from tests.cli.terminal import terminal
+
+Said = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data folder with one engine that passed its self-test, and one that did not."""
+    data = tmp_path / "data"
+    monkeypatch.setenv("GPT_OSS_DATA_DIR", str(data))
+    copy_build(data, "cuda-0.3.36", self_test=replace(PASSED, devices=("CUDA0",)))
+    copy_build(data, "vulkan-0.3.36", self_test=FAILED)
+    return data
+
+
+def document(said: Said) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(said.readouterr().out)
+    assert found["schema"] == 1
+    return found
+
+
+def refused(kind: type[LauncherError], act: Any, *args: Any, **options: Any) -> str:
+    with pytest.raises(kind) as caught:
+        act(*args, **options)
+    assert caught.value.hint is not None
+    assert_runnable(caught.value.hint)
+    return caught.value.message
+
+
+def test_the_list(data: Path, capsys: Said) -> None:
+    (data / "engines" / "rocm-0.3.36").mkdir()
+    list_engines(devices=False, as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    words = [line.split() for line in lines]
+    assert words[0] == ["engine", "backend", "llama-cpp-python", "llama.cpp", "size", "self-test"]
+    assert words[1][:3] == ["environment", "cpu", "0.3.36"]
+    assert words[2][-4:] == ["passed", "on", "CPU,", "CUDA0"]
+    assert words[3][-1] == "failed"
+    assert words[4] == ["rocm-0.3.36", "-", "-", "-", "-", "damaged"]
+    assert "vulkan-0.3.36: it computes wrongly on the CPU" in lines
+    assert "rocm-0.3.36: engine.json is not there" in lines
+    assert lines[-1].startswith("auto: a plan takes the engine with which it is best")
+
+
+def test_the_list_as_values_with_devices(data: Path, capsys: Said) -> None:
+    (data / "engines" / "rocm-0.3.36").mkdir()
+    list_engines(devices=True, as_json=True)
+    found = document(capsys)
+    assert found["chosen"] == AUTO
+    own, cuda, vulkan = found["engines"]
+    assert (own["name"], own["source"], own["usable"]) == (ENVIRONMENT, None, True)
+    assert own["commit"] == cuda["commit"], "told by its library"
+    assert (cuda["usable"], cuda["self_test"]["devices"]) == (True, ["CUDA0"])
+    assert (vulkan["usable"], vulkan["self_test"]["passed"]) == (False, False)
+    assert all(each["devices"] is not None and each["size_bytes"] > 1_000_000 for each in found["engines"])
+    assert [broken["name"] for broken in found["damaged"]] == ["rocm-0.3.36"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "told"),
+    [
+        ("cuda-0.3.36", "every plan takes cuda-0.3.36; "),
+        ("vulkan-0.3.36", "vulkan-0.3.36 was chosen, and cannot be used: plans take the best of the others."),
+        ("rocm-0.3.36", "rocm-0.3.36 was chosen, and is not there: plans take the best of the others."),
+    ],
+)
+def test_the_list_says_what_plans_take(data: Path, capsys: Said, choice: str, told: str) -> None:
+    store.choose(data, choice)
+    list_engines(devices=False, as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].startswith(told)
+    assert [line.split()[1] for line in lines if line.startswith("*")] == [choice] * (choice != "rocm-0.3.36")
+
+
+def test_choosing_and_going_back(data: Path, capsys: Said) -> None:
+    use_engine("cuda-0.3.36", as_json=False)
+    assert store.chosen(data) == "cuda-0.3.36"
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines() == [
+        "plans take cuda-0.3.36 from now on",
+        "it was auto; back: gpt-oss engine use auto",
+    ]
+    use_engine(ENVIRONMENT, as_json=True)
+    assert document(capsys) == {"schema": 1, "chosen": ENVIRONMENT, "before": "cuda-0.3.36"}
+    use_engine(AUTO, as_json=False)
+    assert store.chosen(data) == AUTO
+    use_engine(AUTO, as_json=False)
+    assert capsys.readouterr().err.splitlines()[-1] == "plans took the engine whose plan is best already"
+
+
+def test_engines_that_are_not_chosen(data: Path) -> None:
+    assert refused(UsageError, use_engine, "cuda-0.3.35", as_json=False).endswith("did you mean cuda-0.3.36?")
+    why = refused(EngineError, use_engine, "vulkan-0.3.36", as_json=False)
+    assert why == "vulkan-0.3.36 is not used: it failed its self-test: it computes wrongly on the CPU"
+    copy_build(data, "cpu-0.3.36", self_test=None)
+    assert refused(EngineError, use_engine, "cpu-0.3.36", as_json=False) == "cpu-0.3.36 is not used: it was not tested"
+    (data / "engines" / "cpu-0.3.36" / "engine.json").write_text("{")
+    assert "engine.json cannot be read" in refused(DamagedFileError, use_engine, "cpu-0.3.36", as_json=False)
+    assert store.chosen(data) == AUTO
+
+
+def test_removing(data: Path, capsys: Said) -> None:
+    store.choose(data, "cuda-0.3.36")
+    assert "nobody can be asked" in refused(UsageError, remove_engine, "cuda-0.3.36", yes=False, as_json=False)
+    refused(UsageError, remove_engine, ENVIRONMENT, yes=True, as_json=False)
+    refused(UsageError, remove_engine, "cuda-0.3.35", yes=False, as_json=False)
+    remove_engine("cuda-0.3.36", yes=True, as_json=False)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("removed cuda-0.3.36: ")
+    assert second == "it was the chosen engine: plans take the best of the others now (auto)"
+    remove_engine("vulkan-0.3.36", yes=True, as_json=True)
+    assert document(capsys)["chosen"] == AUTO
+    assert store.installed(data) == ((), ())
+
+
+def test_removing_asks_on_a_terminal(tmp_path: Path) -> None:
+    sandbox = Sandbox(tmp_path)
+    copy_build(tmp_path / "data", "cuda-0.3.36")
+    for answer, code, end in (("n", 2, "nothing removed"), ("y", 0, "removed cuda-0.3.36: ")):
+        with terminal("engine", "remove", "cuda-0.3.36", env=sandbox.env, cwd=tmp_path) as screen:
+            screen.wait_for(r"Remove cuda-0\.3\.36 for good \(\d+ MiB\)\?")
+            screen.line(answer)
+            assert screen.end() == code
+            assert end in screen.text
+    assert store.installed(tmp_path / "data") == ((), ())
+
+
+def test_a_test_is_kept_and_decides(data: Path, capsys: Said) -> None:
+    run_self_tests(("vulkan-0.3.36",), as_json=True)
+    (found,) = document(capsys)["tests"]
+    assert (found["name"], found["passed"], found["n_positions"]) == ("vulkan-0.3.36", True, 64)
+    use_engine("vulkan-0.3.36", as_json=False)
+    build = store.find(data, "cuda-0.3.36")
+    path = build.package / "lib" / "libggml-base.so.0"
+    if path.exists():  # elsewhere libraries have other names
+        replace_file(path, b"nothing")
+    else:
+        replace_file(build.package / "__init__.py", b"raise RuntimeError('no')")
+    with pytest.raises(typer.Exit) as caught:
+        run_self_tests(("cuda-0.3.36",), as_json=False)
+    assert caught.value.exit_code == 6
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["cuda-0.3.36", "failed", "-", "-", "-"]
+    assert lines[-1].startswith("cuda-0.3.36: ")
+    refused(EngineError, use_engine, "cuda-0.3.36", as_json=False)
+
+
+def test_from_the_command_line(tmp_path: Path) -> None:
+    sandbox = Sandbox(tmp_path)
+    done = sandbox.run("engine", "list")
+    assert done.code == 0
+    assert done.out.splitlines()[-1] == "auto: plans take environment, the only one that can be used"
+    assert not (tmp_path / "data").exists(), "to look leaves nothing behind"
