@@ -21,15 +21,17 @@ from launcher.builds.releases import GitHub, checked_address
 from launcher.builds.selftest import self_test
 from launcher.builds.shelf import read_shelf
 from launcher.builds.source import PACKAGE, get_source, known_sha256, pinned_version
-from launcher.builds.toolchain import Places, probe_toolchain
+from launcher.builds.toolchain import probe_toolchain
 from launcher.builds.types import AUTO, BACKENDS, Backend, Build
 from launcher.cli.context import is_offline, load_settings
 from launcher.cli.download import DownloadBar
 from launcher.cli.engine_build_session import Wishes, run_build
 from launcher.cli.engine_install_view import print_decision, print_found, print_installed
 from launcher.cli.output import print_json, say
+from launcher.doctor.remedies import from_nvidia
+from launcher.doctor.types import Platform
 from launcher.errors import EngineError, NetworkError, UsageError
-from launcher.hardware.packages import NEEDS, install
+from launcher.hardware.packages import NEEDS, Need, install
 from launcher.paths import Folders, folders
 
 LATEST = "latest"
@@ -99,9 +101,18 @@ def decide(wishes: InstallWishes, own: Folders, *, offline: bool = False) -> Dec
     from launcher.doctor.system import read_platform
 
     wish = Wish(backend=_backend(wishes.backend), how=_how(wishes.how), version=_version(wishes.version, own, offline))
-    platform = read_platform(Sources())
-    facts = read_facts(own.data, packages={need: install(need, platform) for need in NEEDS}, places=Places())
+    facts = read_facts(own.data, packages=packages_for(read_platform(Sources())))
     return propose(facts, wish, read_shelf())
+
+
+def packages_for(platform: Platform) -> dict[Need, str | None]:
+    """What to type on this system for what compiling takes."""
+    found = {need: install(need, platform) for need in NEEDS}
+    found["nvidia's cuda toolkit"] = from_nvidia(found["nvidia's cuda toolkit"], platform)
+    if platform.packages in {"dnf", "zypper"} or platform.wsl:
+        # These have none of their own, and in WSL theirs brings a driver that must not be there.
+        found["cuda toolkit"] = found["nvidia's cuda toolkit"]
+    return found
 
 
 def look_up_for(decision: Decision, mirror: str | None = None) -> Found:
