@@ -19,7 +19,7 @@ from launcher.builds.prebuilt import Found, Means, environment_bindings, look_up
 from launcher.builds.prebuilt import install as install_prebuilt
 from launcher.builds.releases import GitHub, checked_address
 from launcher.builds.selftest import self_test
-from launcher.builds.shelf import read_shelf
+from launcher.builds.shelf import Shelf, read_shelf
 from launcher.builds.source import PACKAGE, get_source, known_sha256, pinned_version
 from launcher.builds.toolchain import probe_toolchain
 from launcher.builds.types import AUTO, BACKENDS, Backend, Build
@@ -48,8 +48,8 @@ class InstallWishes:
     offline: bool | None = None
 
 
-def run_install(wishes: InstallWishes, *, dry_run: bool, yes: bool, as_json: bool) -> None:
-    """`gpt-oss engine install`.
+def run_install(wishes: InstallWishes, *, dry_run: bool, yes: bool, as_json: bool, shelf: Shelf | None = None) -> None:
+    """`gpt-oss engine install`; `shelf` is the one that ships by default.
 
     Raises:
         UsageError: something that was typed makes no sense, or was declined.
@@ -60,9 +60,9 @@ def run_install(wishes: InstallWishes, *, dry_run: bool, yes: bool, as_json: boo
     if wishes.mirror is not None:
         checked_address(wishes.mirror, "--mirror")
     offline = is_offline(load_settings({"offline": wishes.offline}))
-    decision = decide(wishes, own, offline=offline)
+    decision = decide(wishes, own, offline=offline, shelf=shelf)
     if decision.do == "prebuilt" and not offline:
-        found = look_up_for(decision, wishes.mirror)
+        found = look_up_for(decision, wishes.mirror, shelf=shelf)
         if as_json and dry_run:
             print_json({"decision": decision, "assets": found.assets})
             return
@@ -90,7 +90,7 @@ def run_install(wishes: InstallWishes, *, dry_run: bool, yes: bool, as_json: boo
         )
 
 
-def decide(wishes: InstallWishes, own: Folders, *, offline: bool = False) -> Decision:
+def decide(wishes: InstallWishes, own: Folders, *, offline: bool = False, shelf: Shelf | None = None) -> Decision:
     """Which engine this machine should get; asks the package index where the newest version is wished for.
 
     Raises:
@@ -102,7 +102,7 @@ def decide(wishes: InstallWishes, own: Folders, *, offline: bool = False) -> Dec
 
     wish = Wish(backend=_backend(wishes.backend), how=_how(wishes.how), version=_version(wishes.version, own, offline))
     facts = read_facts(own.data, packages=packages_for(read_platform(Sources())))
-    return propose(facts, wish, read_shelf())
+    return propose(facts, wish, shelf or read_shelf())
 
 
 def packages_for(platform: Platform) -> dict[Need, str | None]:
@@ -115,9 +115,9 @@ def packages_for(platform: Platform) -> dict[Need, str | None]:
     return found
 
 
-def look_up_for(decision: Decision, mirror: str | None = None) -> Found:
+def look_up_for(decision: Decision, mirror: str | None = None, *, shelf: Shelf | None = None) -> Found:
     """The files that a decision for a ready-made engine means. Raises NetworkError, and EngineError for none."""
-    shelf = read_shelf()
+    shelf = shelf or read_shelf()
     github = GitHub(shelf.where, mirror=mirror)
     return look_up(decision.archives, decision.version, shelf=shelf, github=github)
 
