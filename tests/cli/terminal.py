@@ -94,12 +94,15 @@ class Terminal:
 
 
 @contextmanager
-def terminal(*words: str, env: Mapping[str, str], cwd: Path, columns: int = 100, rows: int = 40) -> Iterator[Terminal]:
-    """`gpt-oss WORDS` in a terminal; killed at the end."""
+def terminal(
+    *words: str, env: Mapping[str, str], cwd: Path, columns: int = 100, rows: int = 40, program: str | None = None
+) -> Iterator[Terminal]:
+    """`gpt-oss WORDS` in a terminal, or a Python program with these arguments; killed at the end."""
     if sys.platform == "win32":
         pytest.skip("a terminal as POSIX has it")
+    command, own = (str(GPT_OSS), list(words)) if program is None else (sys.executable, ["-c", program, *words])
     child = pexpect.spawn(
-        str(GPT_OSS), list(words), env={**env, "TERM": env.get("TERM", "xterm-256color")}, cwd=str(cwd),
+        command, own, env={**env, "TERM": env.get("TERM", "xterm-256color")}, cwd=str(cwd),
         dimensions=(rows, columns), timeout=WAIT_S,
     )  # fmt: skip
     child.delaybeforesend = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,9 +12,9 @@ from launcher.catalogue.types import Catalogue
 from launcher.hardware.types import Hardware
 from launcher.planner.choose import plan
 from launcher.planner.types import HOST, Estimate, Plan, PlanRequest, Rate
-from launcher.planner.whatif import Upgrade, what_if
+from launcher.planner.whatif import Upgrade, gain_of, what_if, with_idle_used
 from launcher.units import GIB
-from tests.builders import apple_machine, cpu_machine, gpu_machine
+from tests.builders import apple_machine, cpu_machine, gpu_machine, idle_gpu
 from tests.planner.builders import catalogue, files_of
 
 
@@ -120,3 +121,30 @@ def test_a_new_gpu_is_added_to_the_machine_as_it_is() -> None:
     pair = next(machine for machine in seen if len(machine.devices) == 2)
     assert [device.name for device in pair.devices] == ["CUDA0", "CUDA1"]
     assert pair.memory.total_bytes == 64 * GIB
+
+
+def test_an_idle_gpu_that_an_engine_would_use() -> None:
+    machine = replace(cpu_machine(ram_gib=32), idle_devices=(idle_gpu(), idle_gpu("AMD Radeon", vendor="AMD")))
+    used = with_idle_used(machine, "CUDA", [idle_gpu()])
+    assert used is not None
+    assert [(d.name, d.description, d.total_bytes) for d in used.devices] == [
+        ("CUDA0", "NVIDIA GeForce RTX 4090", 24 * GIB)
+    ]
+    assert [idle.description for idle in used.idle_devices] == ["AMD Radeon"]
+    two = with_idle_used(gpu_machine(), "CUDA", [idle_gpu(), idle_gpu()])
+    assert two is not None
+    assert [device.name for device in two.devices] == ["CUDA0", "CUDA1", "CUDA2"]
+    assert with_idle_used(machine, "CUDA", [idle_gpu(vram_gib=None)]) is None
+
+
+def test_a_gain_is_a_larger_model_a_faster_one_or_none() -> None:
+    planned = planner(files_of("gpt-oss-20b", "MXFP4"))
+    now, then = planned(cpu_machine(ram_gib=32)), planned(gpu_machine())
+    told = gain_of(now, then)
+    assert told is not None
+    assert told.startswith("gpt-oss-20b all on the GPU at about ")
+    assert told.endswith(f"(now gpt-oss-20b at {now.tg_ts:.0f})")
+    assert gain_of(then, then) is None
+    assert str(gain_of(None, then)).endswith("(now: nothing fits)")
+    slow = replace(then, throughput=tuple(replace(speed, tg_ts=1.0) for speed in then.throughput))
+    assert gain_of(now, slow) is None, "on the GPU, and slower"
