@@ -88,6 +88,8 @@ def test_a_build_in_use_is_not_replaced_nor_removed(tmp_path: Path) -> None:
         store.staged(tmp_path, "cpu-1") as staging,
     ):
         store.add(fill(staging, "new"), record("cpu-1"), users=used)
+    with pytest.raises(UsageError, match="cannot be replaced"), store.staged(tmp_path, "cpu-1", users=used):
+        pytest.fail("nothing is put into it")
     with pytest.raises(UsageError, match="cannot be removed now"):
         store.remove(tmp_path, "cpu-1", users=used)
     assert (store.find(tmp_path, "cpu-1").package / "__init__.py").read_text() == "old"

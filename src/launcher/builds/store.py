@@ -126,11 +126,12 @@ def choose(data_dir: Path, name: str) -> None:
 
 
 @contextmanager
-def staged(data_dir: Path, name: str) -> Iterator[Path]:
+def staged(data_dir: Path, name: str, *, users: FindUsers = users_of) -> Iterator[Path]:
     """A folder to fill with a build of that name. It is gone at the end of the block, unless `add` took it.
 
     Raises:
-        UsageError: no build can be called so, or another process is making or removing one of that name.
+        UsageError: no build can be called so, one that is called so is in use, or another process is making or
+            removing it.
         LauncherError: the folder cannot be made.
     """
     if not _NAME.fullmatch(name) or name in {ENVIRONMENT, AUTO} or name.endswith(".json"):
@@ -138,6 +139,7 @@ def staged(data_dir: Path, name: str) -> Iterator[Path]:
     folder = engines_dir(data_dir)
     clean(data_dir)
     with locked(folder, name):
+        refuse_if_used(data_dir, name, "replaced", users=users)  # before work is put into it
         with told(folder):
             filling = Path(tempfile.mkdtemp(dir=folder, prefix=f".{name}.", suffix=_FILLING))
         try:
@@ -160,7 +162,7 @@ def add(staging: Path, record: BuildRecord, *, users: FindUsers = users_of) -> B
         _write(staging, record)
         flush(staging)
         if final.exists():
-            _refuse_if_used(record.name, final, users, "replaced")
+            refuse_if_used(folder.parent, record.name, "replaced", users=users)
             # Not removed before the new one has its name: `clean` puts it back where a kill comes in between.
             old = folder / f".{record.name}{_REPLACED}"
             shutil.rmtree(old, ignore_errors=True)
@@ -208,7 +210,7 @@ def remove(data_dir: Path, name: str, *, users: FindUsers = users_of) -> int:
     with locked(folder, name):
         doomed = folder / name
         freed_bytes = size_bytes(doomed)
-        _refuse_if_used(name, doomed, users, "removed")
+        refuse_if_used(data_dir, name, "removed", users=users)
         with told(folder):
             gone = folder / f".{name}{_REMOVED}"
             shutil.rmtree(gone, ignore_errors=True)
@@ -252,8 +254,10 @@ def _write(folder: Path, record: BuildRecord) -> None:
     write_atomic(folder / RECORD, text, mode=0o644)
 
 
-def _refuse_if_used(name: str, folder: Path, users: FindUsers, done: str) -> None:
-    found = users(folder)
+def refuse_if_used(data_dir: Path, name: str, done: str, *, users: FindUsers = users_of) -> None:
+    """Raise UsageError where a process runs from a build, or has it in memory. `done`: what cannot be done to it."""
+    folder = engines_dir(data_dir) / name
+    found = users(folder) if folder.is_dir() else ()
     if found:
         who = ", ".join(f"{user.name or 'a process'} (pid {user.pid})" for user in found[:3])
         raise UsageError(f"{name} is in use by {who}: it cannot be {done} now", hint="gpt-oss ps")
