@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from launcher.hardware import registry
 from launcher.hardware.detect import Machine, detect, run_tool
 from launcher.hardware.engine_devices import EngineDevice, EngineReport
 from launcher.units import GIB
 from tests.builders import cpu, host_memory
 from tests.fakes.nvml import FakeGpu, FakeNvml
+from tests.hardware.test_windows import core
 from tests.hardware.trees import plant, text, write
 
 CPU_ONLY = EngineReport(
@@ -198,6 +200,32 @@ def test_windows_goes_by_psutil_and_nvml_that_is_missing_is_no_news(tmp_path: Pa
     assert found.os == "Windows"
     assert found.memory.available_bytes == 9 * GIB
     assert found.notes == ()
+
+
+def test_windows_names_its_processor_and_gpus_by_the_registry_and_counts_fast_cores(tmp_path: Path) -> None:
+    adapter = "System\\CurrentControlSet\\Control\\Video\\{1}\\0000"
+    keys: dict[str, dict[str, object]] = {
+        registry.PROCESSOR: {"ProcessorNameString": "Intel(R) Core(TM) i7-12700K"},
+        registry.VIDEO_DEVICES: {"\\Device\\Video0": f"\\Registry\\Machine\\{adapter}"},
+        adapter: {
+            "DriverDesc": "AMD Radeon RX 7900 XTX",
+            "MatchingDeviceId": "PCI\\VEN_1002&DEV_744C",
+            "HardwareInformation.qwMemorySize": 24 * GIB,
+        },
+    }
+    found = detect(
+        machine(
+            tmp_path,
+            system="Windows",
+            arch="AMD64",
+            load_nvml=lambda: FakeNvml(init_error="NVML Shared Library Not Found"),
+            read_registry=lambda path: keys.get(path, {}),
+            read_cores=lambda: core(1, smt=True) * 6 + core(0, smt=False) * 2,
+        )
+    )
+    assert (found.cpu.name, found.cpu.n_performance) == ("Intel(R) Core(TM) i7-12700K", 6)
+    (gpu,) = found.idle_devices
+    assert (gpu.description, gpu.probe, gpu.total_bytes) == ("AMD Radeon RX 7900 XTX", "registry", 24 * GIB)
 
 
 def test_a_linux_that_tells_nothing_still_gives_a_record_and_says_why(tmp_path: Path) -> None:

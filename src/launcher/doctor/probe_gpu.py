@@ -8,7 +8,7 @@ from typing import Any
 
 from launcher.doctor.sources import Sources
 from launcher.doctor.types import Holder, Nodes, Nvidia, NvidiaGpu, Toolkit, Versions
-from launcher.hardware import apple, nvidia, sysfs, windows
+from launcher.hardware import apple, nvidia, registry, sysfs, windows
 from launcher.hardware.detect import Machine
 from launcher.hardware.seen import SeenGpu, normalise_pci_id, read_text
 from launcher.server.registry import running
@@ -33,7 +33,9 @@ def read_seen(machine: Machine) -> tuple[SeenGpu, ...]:
         return (*sysfs.read_gpus(machine.root), *sysfs.read_tegra(machine.root))
     if machine.system == "Darwin":
         return apple.parse_displays(machine.run(apple.SYSTEM_PROFILER) or "")
-    return windows.parse_controllers(machine.run(windows.CONTROLLERS) or "")
+    # Two or three seconds, so only where the registry says nothing.
+    gpus = registry.read_gpus(machine.read_registry)
+    return gpus or windows.parse_controllers(machine.run(windows.CONTROLLERS) or "")
 
 
 def read_nvidia(sources: Sources) -> tuple[Nvidia, tuple[SeenGpu, ...]]:

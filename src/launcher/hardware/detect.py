@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from launcher.hardware import apple, linux, nvidia, psutil_probe, sysfs
+from launcher.hardware import apple, cores, linux, nvidia, psutil_probe, registry, sysfs
 from launcher.hardware.engine_devices import EngineAt, EngineReport, find_package, read_engine, read_engines
 from launcher.hardware.match import idle_devices, install_command, merge_seen, usable_devices, with_others
 from launcher.hardware.types import ENVIRONMENT, Cpu, EngineBuild, Hardware, HostMemory
@@ -72,6 +72,9 @@ class Machine:
     host_memory: Callable[[], HostMemory] = psutil_probe.read_memory
     host_cpu: Callable[..., Cpu] = psutil_probe.read_cpu
     """What psutil says: for systems without a probe of their own, and where that probe fails."""
+    read_registry: registry.ReadValues = registry.read_values
+    read_cores: Callable[[], bytes] = cores.read_records
+    """Records of Windows' cores, which tell the fast ones."""
     install: Install = field(default_factory=_install)
     python: str = sys.executable
 
@@ -168,6 +171,11 @@ def _cpu(machine: Machine, sysctl: Mapping[str, str], notes: list[str]) -> Cpu:
             notes.append("sysfs does not tell which CPUs share a core: threads are counted by logical cores")
     elif machine.system == "Darwin":
         cpu = apple.cpu_from_sysctl(sysctl, arch=machine.arch)
+    if cpu is None and machine.system == "Windows":
+        cpu = machine.host_cpu(arch=machine.arch, name=registry.processor_name(machine.read_registry))
+        # Kept to some of its CPUs, this process may have none of the fast ones.
+        fast = None if cpu.n_physical is None else cores.n_performance(machine.read_cores())
+        cpu = replace(cpu, n_performance=fast)
     if cpu is None:
         cpu = machine.host_cpu(arch=machine.arch, name=platform.processor() or None)
     return cpu
@@ -212,4 +220,6 @@ def _other_gpus(machine: Machine, engines: Sequence[EngineReport]) -> tuple[Seen
     ):
         # Half a second, so only where the engine shows no GPU on a Mac, which always has one.
         return apple.parse_displays(machine.run(apple.SYSTEM_PROFILER) or "")
+    if machine.system == "Windows":
+        return registry.read_gpus(machine.read_registry)
     return ()

@@ -12,7 +12,7 @@ Vendor = Literal["NVIDIA", "AMD", "Intel", "Apple"]
 INTEL_INTEGRATED = "0000:00:02.0"
 """The address of Intel's integrated graphics on every generation."""
 
-Probe = Literal["nvml", "sysfs", "device-tree", "system_profiler", "cim"]
+Probe = Literal["nvml", "sysfs", "device-tree", "system_profiler", "cim", "registry"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -89,7 +89,7 @@ class IdleDevice:
     total_bytes: int | None
     free_bytes: int | None
     probe: str
-    """`nvml`, `sysfs`, `device-tree`, `system_profiler`, `cim`."""
+    """`nvml`, `sysfs`, `device-tree`, `system_profiler`, `cim`, `registry`."""
     reason: str
     """One sentence: why the engine does not use it."""
     remedy: str | None
