@@ -23,7 +23,7 @@ from launcher.planner.engine_choice import (
     engine_rows,
     left_out_notes,
     nearest_refusal,
-    told_apart,
+    worth_planning,
 )
 from launcher.planner.placement import n_ctx_seq
 from launcher.planner.search import GOOD_N_CTX
@@ -135,7 +135,7 @@ def prepare(
     catalogues = _catalogues(request, world, offline=offline, refresh=refresh)
     if hardware is not None:
         return _prepare_on(hardware, catalogues, request, world, offline=offline, purpose=None, here=False)
-    machines, twins = told_apart(world.detect(), with_programs=with_programs)
+    machines, passed = worth_planning(world.detect(), with_programs=with_programs)
     prepared: dict[str, Prepared] = {}
     refusals = []
     for machine in machines:
@@ -151,7 +151,7 @@ def prepare(
         raise refused
     options = {name: Option(plan=one.plan, n_params=one.weights.n_params) for name, one in prepared.items()}
     chosen = choose_engine(tuple(options.values()), request)
-    rows = engine_rows(chosen, tuple(options.values()), refusals, twins)
+    rows = engine_rows(chosen, tuple(options.values()), refusals, passed)
     best = prepared[chosen.plan.hardware.engine.name]
     notes = (*filter(None, [engine_note(rows)]), *left_out_notes(best.hardware), *best.plan.notes)
     return replace(best, plan=replace(best.plan, notes=notes, engines=rows))

@@ -11,7 +11,7 @@ import pytest
 
 from launcher.builds import store
 from launcher.builds.detect import detect_all
-from launcher.builds.types import Build
+from launcher.builds.types import BACKENDS, Build
 from launcher.errors import DamagedFileError, EngineError, UsageError
 from launcher.hardware.engine_devices import EngineDevice, EngineReport, read_engine
 from launcher.hardware.match import best_equipped
@@ -42,11 +42,13 @@ REPORTS = {
 
 
 def add(data: Path, name: str, self_test: Any = PASSED, version: str = "0.3.36") -> None:
+    backend: Any = name.partition("-")[0]
+    made = replace(record(name, self_test=self_test), version=version)
     with store.staged(data, name) as staging:
         package = staging / store.SITE / "llama_cpp"
         package.mkdir(parents=True)
         (package / "__init__.py").write_text(f'__version__ = "{version}"\n')
-        store.add(staging, replace(record(name, self_test=self_test), version=version))
+        store.add(staging, replace(made, backend=backend) if backend in BACKENDS else made)
 
 
 @pytest.fixture
@@ -158,6 +160,20 @@ def test_the_build_that_is_named_is_the_only_one_asked(data: Path, here: Any) ->
     (own,) = detect_all("environment", data_dir=data, machine=here, read=read)
     assert own.engine.name == "environment"
     assert asked == ["cuda-0.3.36"]
+
+
+def test_beside_the_only_build_that_was_asked_another_may_be_for_the_gpu(data: Path, here: Any) -> None:
+    """Otherwise the person who chose the CPU is told to install what is there."""
+    add(data, "cuda-0.3.36")
+    store.choose(data, "environment")
+    for build in (None, "environment"):
+        (own,) = found(data, here, build)
+        card = next(idle for idle in own.idle_devices if idle.vendor == "NVIDIA")
+        assert (card.engine, card.remedy) == ("cuda-0.3.36", "gpt-oss plan --build cuda-0.3.36")
+        assert next(idle for idle in own.idle_devices if idle.vendor == "AMD").engine is None
+    add(data, "cuda-0.3.36", FAILED)
+    (own,) = found(data, here)
+    assert {idle.engine for idle in own.idle_devices} == {None}, "one that fails is no help"
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,14 @@ from launcher.hardware.types import Device, Hardware, OtherEngine
 from launcher.planner.choose import plan
 from launcher.planner.engine_choice import (
     Option,
+    PassedOver,
     Refusal,
-    Twin,
     choose_engine,
     engine_note,
     engine_rows,
     left_out_notes,
     nearest_refusal,
-    told_apart,
+    worth_planning,
 )
 from launcher.planner.types import HOST, Estimate, PlanRequest, Rate
 from tests.builders import X86_ISA, cpu, gpu, host_memory, machine
@@ -94,19 +94,23 @@ def test_unknown_speeds_are_decided_by_the_placement() -> None:
 
 def test_builds_with_the_same_devices_are_planned_for_once() -> None:
     copy, newer = by("cpu-0.3.36"), by("cuda-0.3.37", gpu(24))
-    planned, twins = told_apart([CPU_ONLY, newer, copy, CUDA, VULKAN], with_programs=False)
+    planned, passed = worth_planning([CPU_ONLY, newer, copy, CUDA, VULKAN], with_programs=False)
     assert planned == (CPU_ONLY, newer, VULKAN)
-    assert [(twin.hardware.engine.name, twin.like) for twin in twins] == [
-        ("cpu-0.3.36", "environment"),
-        ("cuda-0.3.36", "cuda-0.3.37"),
+    assert [(one.hardware.engine.name, one.reason) for one in passed] == [
+        ("cpu-0.3.36", "computes on the same devices as environment"),
+        ("cuda-0.3.36", "computes on the same devices as cuda-0.3.37"),
     ]
 
 
 def test_a_server_takes_a_build_with_programs_if_there_is_one() -> None:
     bare = replace(CUDA, engine=replace(CUDA.engine, bin_dir=None))
-    assert told_apart([bare, CPU_ONLY], with_programs=True)[0] == (CPU_ONLY,)
-    assert told_apart([bare, CPU_ONLY], with_programs=False)[0] == (bare, CPU_ONLY)
-    assert told_apart([bare], with_programs=True)[0] == (bare,)
+    own = replace(CPU_ONLY, other_engines=(OtherEngine(name="cuda-0.3.36", devices=("CUDA0",)),))
+    (taken,), (passed,) = worth_planning([bare, own], with_programs=True)
+    assert taken.engine == own.engine
+    assert left_out_notes(taken) == ("Engine cuda-0.3.36 is left out: it has no llama-server",)
+    assert (passed.hardware, passed.reason) == (bare, "it has no llama-server")
+    assert worth_planning([bare, own], with_programs=False) == ((bare, own), ())
+    assert worth_planning([bare], with_programs=True) == ((bare,), ())
 
 
 def test_the_choice_is_one_line_with_the_next_best() -> None:
@@ -129,8 +133,8 @@ def test_where_there_is_no_choice_nothing_is_said() -> None:
     only = option(CPU_ONLY)
     assert engine_rows(only, [only], (), ()) == ()
     assert engine_note(()) is None
-    twin = engine_rows(only, [only], (), [Twin(hardware=by("cpu-0.3.36"), like="environment")])
-    assert [row.reason for row in twin] == ["chosen", "computes on the same devices as environment"]
+    twin = engine_rows(only, [only], (), [PassedOver(hardware=by("cpu-0.3.36"), reason="the same")])
+    assert [row.reason for row in twin] == ["chosen", "the same"]
     assert engine_note(twin) is None
 
 

@@ -12,6 +12,7 @@ from launcher.builds.types import AUTO, ENVIRONMENT
 from launcher.errors import EngineError
 from launcher.hardware.detect import Machine, detect_each
 from launcher.hardware.engine_devices import EngineAt, read_engine
+from launcher.hardware.match import may_serve
 from launcher.hardware.types import Hardware, OtherEngine
 from launcher.paths import folders
 
@@ -52,19 +53,16 @@ def detect_all(
     """
     machine, data_dir = machine or Machine(), data_dir or folders().data
     own = EngineAt(name=ENVIRONMENT, site=None, read=machine.engine)
-    if build == ENVIRONMENT or (build in (None, AUTO) and not (data_dir / "engines").is_dir()):
+    if build in (None, AUTO, ENVIRONMENT) and not (data_dir / "engines").is_dir():
         found = detect_each((own,), machine)
         return (_only(found[0]) if build == ENVIRONMENT else found[0].hardware,)
     from launcher.builds import store
 
     wanted = build or store.chosen(data_dir)
-    if build not in (None, AUTO):
-        named = store.find(data_dir, wanted)
-        why = _not_usable(named)
-        if why is not None:
-            raise EngineError(f"the engine {wanted} is not used: {why}", hint=_test(wanted))
-        return (_only(detect_each((_at(named, read),), machine)[0]),)
     builds, damaged = store.installed(data_dir)
+    if build not in (None, AUTO):
+        at = own if wanted == ENVIRONMENT else _at(_checked(store.find(data_dir, wanted)), read)
+        return (_beside(_only(detect_each((at,), machine)[0]), builds),)
     left_out = {broken.name: f"it is damaged: {broken.why}" for broken in damaged}
     left_out |= {one.name: why for one in builds if (why := _not_usable(one)) is not None}
     asked = (own, *(_at(one, read) for one in sorted(builds, key=_newest_first) if one.usable))
@@ -72,11 +70,28 @@ def detect_all(
         chosen = [at for at in asked if at.name == wanted]
         found = detect_each(chosen, machine) if chosen else ()
         if found and found[0].problem is None:
-            return (found[0].hardware,)
+            return (_beside(found[0].hardware, builds),)
         problem = found[0].problem if found else left_out.get(wanted, "it is not there")
         left_out[wanted] = f"`gpt-oss engine use` chose it, but {problem}"
         asked = tuple(at for at in asked if at.name != wanted)
     return _usable(detect_each(asked, machine) if asked else detect_each((own,), machine), left_out)
+
+
+def _checked(build: Build) -> Build:
+    why = _not_usable(build)
+    if why is not None:
+        raise EngineError(f"the engine {build.name} is not used: {why}", hint=_test(build.name))
+    return build
+
+
+def _beside(hardware: Hardware, builds: Sequence[Build]) -> Hardware:
+    """The record of the only build that was asked: a GPU that another one is for needs nothing installed."""
+    others = {
+        one.name: one.record.backend
+        for one in builds
+        if one.usable and one.record is not None and one.name != hardware.engine.name
+    }
+    return may_serve(hardware, others)
 
 
 def _at(build: Build, read: ReadBuild) -> EngineAt:

@@ -26,6 +26,8 @@ _SERVES: dict[Vendor, frozenset[str]] = {
     "Apple": frozenset({"MTL", "Vulkan"}),
 }
 """ggml backends (their registry names) that can drive a vendor's GPUs."""
+_REGISTRY = {"cuda": "CUDA", "rocm": "ROCm", "vulkan": "Vulkan", "sycl": "SYCL", "metal": "MTL"}
+"""Names of builds begin with those on the left."""
 _HIDING: dict[Vendor, tuple[str, ...]] = {
     "NVIDIA": ("CUDA_VISIBLE_DEVICES", "GGML_VK_VISIBLE_DEVICES", "GGML_DISABLE_VULKAN"),
     "AMD": ("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GGML_VK_VISIBLE_DEVICES", "GGML_DISABLE_VULKAN"),
@@ -238,6 +240,32 @@ def _is_idle(gpu: IdleDevice, hardware: Hardware) -> bool:
 def _used_by(idle: IdleDevice, other: Hardware) -> IdleDevice:
     name = other.engine.name
     return replace(idle, reason=f"the engine {name} can use it.", remedy=f"gpt-oss plan --build {name}", engine=name)
+
+
+def may_serve(hardware: Hardware, others: Mapping[str, str]) -> Hardware:
+    """A record whose idle GPUs name a build that was not asked, where its backend can drive them.
+
+    Args:
+        hardware: of the only build that was asked.
+        others: backend of each other build, by its name: `cuda`, `vulkan`, ...
+    """
+    return replace(
+        hardware,
+        idle_devices=tuple(
+            next((_named(idle, name) for name, backend in others.items() if _can_drive(backend, idle)), idle)
+            for idle in hardware.idle_devices
+        ),
+    )
+
+
+def _can_drive(backend: str, idle: IdleDevice) -> bool:
+    serving = next((names for vendor, names in _SERVES.items() if vendor == idle.vendor), frozenset())
+    return _REGISTRY.get(backend) in serving and idle.remedy is not None  # without one no build would change it
+
+
+def _named(idle: IdleDevice, name: str) -> IdleDevice:
+    reason = f"the engine {name} is for such GPUs, and another one was chosen."
+    return replace(idle, reason=reason, remedy=f"gpt-oss plan --build {name}", engine=name)
 
 
 def best_equipped(machines: Sequence[Hardware]) -> Hardware:

@@ -9,7 +9,7 @@ environment's first.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from launcher.errors import DoesNotFitError, UsageError
 from launcher.hardware.types import EngineBuild, Hardware
@@ -18,6 +18,7 @@ from launcher.planner.search import GOOD_N_CTX
 from launcher.planner.types import EngineCandidate, Plan, PlanRequest
 
 _SAME_SPEED = 0.95  # predictions within 5 % do not tell two builds apart
+_NO_PROGRAMS = "it has no llama-server"
 _ORDER = ("CUDA", "ROCm", "MUSA", "MTL", "SYCL", "Vulkan", "WebGPU", "OpenCL", "CANN", "BLAS", "RPC", "OPENVINO")
 """Registry names in the order in which ggml registers backends (ggml/src/ggml-backend-reg.cpp, the constructor of
 ggml_backend_registry); ROCm and MUSA are builds of the CUDA backend."""
@@ -41,30 +42,41 @@ class Refusal:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Twin:
-    """A build that needs no plan of its own: it computes on the same devices as another."""
+class PassedOver:
+    """A build that is not planned with."""
 
     hardware: Hardware
-    like: str
-    """Name of that other one."""
+    reason: str
 
 
-def told_apart(machines: Sequence[Hardware], *, with_programs: bool) -> tuple[tuple[Hardware, ...], tuple[Twin, ...]]:
-    """The builds that are worth a plan, in their order, and those that would get the same.
+def worth_planning(
+    machines: Sequence[Hardware], *, with_programs: bool
+) -> tuple[tuple[Hardware, ...], tuple[PassedOver, ...]]:
+    """The builds that are worth a plan, in their order, and the others: they would get the same, or lack programs.
 
     Args:
         machines: one machine by its builds.
         with_programs: take those with llama.cpp's programs, if there are any.
     """
+    passed = []
     if with_programs and any(machine.engine.bin_dir is not None for machine in machines):
-        machines = [machine for machine in machines if machine.engine.bin_dir is not None]
+        bare = [machine for machine in machines if machine.engine.bin_dir is None]
+        passed += [PassedOver(hardware=machine, reason=_NO_PROGRAMS) for machine in bare]
+        names = {machine.engine.name for machine in bare}
+        machines = [_without(machine, names) for machine in machines if machine.engine.bin_dir is not None]
     first: dict[object, Hardware] = {}
-    twins = []
     for machine in machines:
         like = first.setdefault(_computes_on(machine), machine)
         if like is not machine:
-            twins.append(Twin(hardware=machine, like=like.engine.name))
-    return tuple(first.values()), tuple(twins)
+            reason = f"computes on the same devices as {like.engine.name}"
+            passed.append(PassedOver(hardware=machine, reason=reason))
+    return tuple(first.values()), tuple(passed)
+
+
+def _without(machine: Hardware, names: set[str]) -> Hardware:
+    """The record, saying that the others of these names are left out: a server on the CPU beside a GPU must say why."""
+    others = (replace(o, left_out=_NO_PROGRAMS) if o.name in names else o for o in machine.other_engines)
+    return replace(machine, other_engines=tuple(others)) if names else machine
 
 
 def _computes_on(machine: Hardware) -> object:
@@ -132,17 +144,17 @@ def _lacks_bytes(error: DoesNotFitError) -> int:
 
 
 def engine_rows(
-    chosen: Option, options: Sequence[Option], refusals: Sequence[Refusal], twins: Sequence[Twin]
+    chosen: Option, options: Sequence[Option], refusals: Sequence[Refusal], passed: Sequence[PassedOver]
 ) -> tuple[EngineCandidate, ...]:
     """Every build that was weighed, the chosen one first; none where there was no choice."""
     others = [one for one in options if one is not chosen]
-    if not (others or refusals or twins):
+    if not (others or refusals or passed):
         return ()
     return (
         _row(chosen, "chosen"),
         *(_row(one, _why_not(one, chosen)) for one in others),
         *(_without_plan(refusal.hardware, refusal.error.message) for refusal in refusals),
-        *(_without_plan(twin.hardware, f"computes on the same devices as {twin.like}") for twin in twins),
+        *(_without_plan(one.hardware, one.reason) for one in passed),
     )
 
 
