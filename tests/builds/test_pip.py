@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.builds.carry import cublas_definitions, cublas_requirement, finish_site, get_cublas
+from launcher.builds.carry import cublas_definitions, cublas_requirement, finish_site, get_cublas, named_cublas
 from launcher.builds.cmake import get_cmake
 from launcher.builds.compile_types import CompileRequest, Work
 from launcher.builds.pip import Pip
@@ -167,6 +167,15 @@ def test_cublas_is_taken_from_its_package_into_the_engine(tmp_path: Path) -> Non
     assert not (libraries / "libcudart.so.13").is_symlink()
     assert not (site / "lib").exists()
     assert any("License" in path.name for path in (tmp_path / "work/licences").iterdir())
+
+
+def test_a_cublas_that_a_person_names_is_carried_unless_it_is_the_toolkits() -> None:
+    tools = toolchain(cuda=replace(CUDA_13_0, cublas=False))
+    own = {"CUDA_cublas_LIBRARY": "/opt/cu13/lib/libcublas.so.13"}
+    assert named_cublas(recipe("cuda", tools, version="1", definitions=own), tools.cuda) == Path("/opt/cu13")
+    theirs = {"CUDA_cublas_LIBRARY": "/usr/local/cuda/lib64/libcublas.so"}
+    assert named_cublas(recipe("cuda", tools, version="1", definitions=theirs), tools.cuda) is None
+    assert named_cublas(recipe("cuda", tools, version="1"), tools.cuda) is None
 
 
 def test_a_package_without_cublas(tmp_path: Path) -> None:

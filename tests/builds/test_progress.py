@@ -47,6 +47,10 @@ def test_without_a_plan_files_count_alike() -> None:
     assert watch.read("[5/10] Building C object a.c.o") == Step(done=5, total=10, share=0.5, left_s=0.0)
 
 
+def test_a_plan_that_is_still_to_be_made_is_none() -> None:
+    assert planned_steps("[1/2] Re-running CMake...\n[2/2] x\n") == ()
+
+
 def test_make_tells_percents() -> None:
     clock = Clock()
     watch = Watch((), clock)

@@ -48,6 +48,14 @@ def cublas_requirement(version: str) -> str:
     return f"{name}=={major}.{minor or '0'}.*"
 
 
+def named_cublas(recipe: Recipe, cuda: Cuda | None) -> Path | None:
+    """The folder of a cuBLAS that a person names (`--define CUDA_cublas_LIBRARY=...`), unless it is the toolkit's."""
+    named = dict(recipe.definitions).get("CUDA_cublas_LIBRARY")
+    if named is None or cuda is None or Path(named).is_relative_to(cuda.root):
+        return None
+    return Path(named).parent.parent
+
+
 def cublas_definitions(folder: Path, flags: str | None) -> dict[str, str]:
     """What tells CMake where cuBLAS is. `flags` are those that a person gives nvcc."""
     library, light = (next((folder / "lib").glob(pattern)) for pattern in _CUBLAS_LIBRARIES)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from launcher.builds import disk, store
-from launcher.builds.carry import cublas_definitions, finish_site, get_cublas
+from launcher.builds.carry import cublas_definitions, finish_site, get_cublas, named_cublas
 from launcher.builds.cmake import CMake, get_cmake
 from launcher.builds.compile_types import CompileRequest, Event, Phase, Told
 from launcher.builds.failures import Failure, explain
@@ -78,7 +78,7 @@ class _Compilation:
             self._tell(Told(text=self._ready.capacity.why))
         self._tell(Phase(what="getting the source"))
         source = get_source(self._request, self._work, self._pip)
-        cublas = None
+        cublas = named_cublas(self._recipe, self._ready.tools.cuda)
         if self._recipe.cublas is not None:
             self._tell(Phase(what="getting cuBLAS"))
             cublas = get_cublas(self._recipe.cublas, self._work.folder / "cublas", self._pip)
@@ -112,7 +112,7 @@ class _Compilation:
     def _configure(self, cmake: CMake, cublas: Path | None) -> None:
         self._tell(Phase(what="configuring"))
         definitions = dict(self._recipe.definitions)
-        if cublas is not None:
+        if cublas is not None and self._recipe.cublas is not None:
             definitions |= cublas_definitions(cublas, definitions.get("CMAKE_CUDA_FLAGS"))
         definitions |= {"SKBUILD_PLATLIB_DIR": str(self._work.site), "CMAKE_INSTALL_PREFIX": str(self._work.site)}
         if cmake.ninja is not None and self._recipe.generator == "Ninja":
@@ -150,11 +150,16 @@ class _Compilation:
                 self._step([str(program), "--version"])
 
     def _step(self, command: list[str], on_line: Callable[[str], object] = lambda _line: None) -> Outcome:
-        environ = {**self._shop.environ, **dict(self._recipe.environment), "NINJA_STATUS": "[%f/%t] "}
+        environ = {**self._cache_settings(), **self._shop.environ, **dict(self._recipe.environment)}
+        environ["NINJA_STATUS"] = "[%f/%t] "
         outcome = run_step(command, cwd=self._work.folder, log=self._work.log, environ=environ, on_line=on_line)
         if outcome.returncode != 0:
             raise _Failed(explain(outcome.lines), outcome)
         return outcome
+
+    def _cache_settings(self) -> dict[str, str]:
+        """For ccache, which ggml uses where it is: with relative paths it knows a source again in another folder."""
+        return {"CCACHE_BASEDIR": str(self._work.folder), "CCACHE_NOHASHDIR": "1"} if self._ready.tools.ccache else {}
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -31,8 +31,9 @@ def weight(what: str) -> float:
 
 
 def planned_steps(dry_run: str) -> tuple[str, ...]:
-    """What ninja has still to do, from `ninja -n`: a continued build has less of it."""
-    return tuple(found[3] for line in dry_run.splitlines() if (found := _NINJA.match(line)))
+    """What ninja has still to do, from `ninja -n`: a continued build has less of it. Empty where it cannot tell yet."""
+    steps = tuple(found[3] for line in dry_run.splitlines() if (found := _NINJA.match(line)))
+    return () if any(step.startswith("Re-running CMake") for step in steps) else steps
 
 
 class Watch:

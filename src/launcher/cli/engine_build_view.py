@@ -13,7 +13,6 @@ from launcher.builds.types import Build
 from launcher.cli.output import say, talk_console
 from launcher.units import format_bytes, format_duration
 
-_TENTH = 0.1
 _EVERY_S = 60.0
 """Where nobody sees a bar, a line at least this often: a single file of CUDA may take longer."""
 
@@ -100,7 +99,7 @@ class CompileBar:
             transient=True,
         )
         self._task = self._progress.add_task("", total=1.0, count="")
-        self._told_share = 0.0
+        self._told_tenth = 0
         self._told_s = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -120,7 +119,7 @@ class CompileBar:
             self._step(event)
         elif isinstance(event, Phase):
             self._progress.update(self._task, description=event.what, completed=0.0, count="")
-            self._told_share = 0.0
+            self._told_tenth = 0
             if self._plain:
                 say(event.what)
         elif isinstance(event, Told) and self._plain:
@@ -131,8 +130,9 @@ class CompileBar:
         count = f"{step.done} of {step.total}{left}"
         self._progress.update(self._task, completed=step.share, count=count)
         now = time.monotonic()
-        if self._plain and (step.share >= self._told_share + _TENTH or now >= self._told_s + _EVERY_S):
-            self._told_share, self._told_s = step.share, now
+        tenth = int(step.share * 10)
+        if self._plain and (tenth > self._told_tenth or now >= self._told_s + _EVERY_S):
+            self._told_tenth, self._told_s = tenth, now
             say(f"  {step.share:.0%}: {count}")
 
 
