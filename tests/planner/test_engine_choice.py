@@ -138,6 +138,13 @@ def test_where_there_is_no_choice_nothing_is_said() -> None:
     assert engine_note(twin) is None
 
 
+def test_a_build_that_does_the_same_is_no_news() -> None:
+    best, other = option(CPU_ONLY, devices=()), option(CUDA, devices=())
+    rows = engine_rows(best, [best, other], (), ())
+    assert rows[1].reason == "no better than the choice"
+    assert engine_note(rows) is None
+
+
 def miss(needs: int, has: int) -> Refusal:
     error = DoesNotFitError(f"short of {needs - has}", needs_bytes=needs, has_bytes=has)
     return Refusal(hardware=CPU_ONLY, error=error)

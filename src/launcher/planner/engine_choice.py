@@ -19,6 +19,7 @@ from launcher.planner.types import EngineCandidate, Plan, PlanRequest
 
 _SAME_SPEED = 0.95  # predictions within 5 % do not tell two builds apart
 _NO_PROGRAMS = "it has no llama-server"
+_AS_GOOD = "no better than the choice"
 _ORDER = ("CUDA", "ROCm", "MUSA", "MTL", "SYCL", "Vulkan", "WebGPU", "OpenCL", "CANN", "BLAS", "RPC", "OPENVINO")
 """Registry names in the order in which ggml registers backends (ggml/src/ggml-backend-reg.cpp, the constructor of
 ggml_backend_registry); ROCm and MUSA are builds of the CUDA backend."""
@@ -206,12 +207,12 @@ def _why_not(option: Option, chosen: Option) -> str:
         (_backend_rank(plan) > _backend_rank(best), "llama.cpp takes a GPU by the other backend first"),
         (len(plan.hardware.cpu.isa) < len(best.hardware.cpu.isa), "uses fewer of the CPU's instruction sets"),
     )
-    return next((reason for lost, reason in rules if lost), "no better than the choice")
+    return next((reason for lost, reason in rules if lost), _AS_GOOD)
 
 
 def engine_note(rows: Sequence[EngineCandidate]) -> str | None:
-    """One line: the chosen build with its speed, and the next best. None where no other has a plan."""
-    planned = [row for row in rows if row.model is not None]
+    """One line: the chosen build with its speed, and the next best. None where no other has a plan that differs."""
+    planned = [row for row in rows if row.model is not None and row.reason != _AS_GOOD]
     if len(planned) < 2:
         return None
     chosen = planned[0]
