@@ -49,7 +49,7 @@ class Recipe:
             # A packed archive has another hash than the one that it was made of.
             sha256=known_sha256(version) if self.source is None else None,
             architectures=None if self.arch is None else (self.arch,),
-            # Where there is no git, CMake cannot read the commit, and an engine that tells none is another than the record's.
+            # Without git CMake cannot read the commit, and an engine that tells none is not the one that is pinned.
             definitions=() if self.source is None or which("git") else commit_definition(self.source),
             source=self.source,
             offline=self.source is not None,
