@@ -51,10 +51,11 @@ def copy_build(data_dir: Path, name: str, *, self_test: SelfTest | None = PASSED
     assert package is not None
     with store.staged(data_dir, name) as staging:
         shutil.copytree(package, staging / store.SITE / "llama_cpp", copy_function=_link)
-        if (package.parent / "bin" / "llama-server").exists():
-            (staging / store.SITE / "bin").mkdir()
-            for program in (package.parent / "bin").glob("llama-*"):
-                _link(str(program), str(staging / store.SITE / "bin" / program.name))
+        for files in ("bin/llama-*", "lib/lib*"):  # the programs, and what they load
+            for path in sorted(package.parent.glob(files)):
+                folder = staging / store.SITE / path.parent.name
+                folder.mkdir(exist_ok=True)
+                _link(str(path), str(folder / path.name))
         return store.add(staging, record(name, self_test=self_test))
 
 

@@ -148,6 +148,17 @@ def test_another_version_than_recorded(build: Build) -> None:
     assert why(build) == f"it is llama-cpp-python 0.0.1; its record says {build.record.version}"
 
 
+@LINUX
+def test_a_server_that_does_not_start(build: Build) -> None:
+    program = build.site / "bin" / "llama-server"
+    if not program.exists():
+        pytest.skip("the environment's engine was built without its programs")
+    (build.site / "lib" / "libllama-server-impl.so").unlink()
+    assert why(build) == (
+        "its llama-server does not start: a library that it needs is missing: libllama-server-impl.so"
+    )
+
+
 def test_no_python_to_run_it(build: Build, tmp_path: Path) -> None:
     result = self_test(build, python=str(tmp_path / "none"), driver=lambda: None)
     assert result.why is not None

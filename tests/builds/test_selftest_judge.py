@@ -21,7 +21,7 @@ from launcher.builds.reference import (
 )
 from launcher.builds.selftest import read_reference
 from launcher.builds.selftest_child import MARK
-from launcher.builds.selftest_judge import Case, Heard, devices_of, fault, heard
+from launcher.builds.selftest_judge import Case, Heard, devices_of, fault, heard, program_fault
 from launcher.builds.types import Build
 from tests.builds.copies import record
 
@@ -161,6 +161,35 @@ def test_what_llama_cpp_refused_and_what_python_raised() -> None:
         "llama.cpp could not load it: out of memory (loading the demo model on CUDA0)"
     )
     assert told(doing, 1, "TypeError: no") == "it failed while loading the demo model on CUDA0: TypeError: no"
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "expected"),
+    [
+        (0, f"version: 0.5.0-dev (build 1, commit {REFERENCE.commit})\nbuilt with GNU 12.2.0", None),
+        (0, f"version: 7000 ({REFERENCE.commit}12)", None),
+        (0, "says nothing of that kind", None),
+        (
+            0,
+            "version: 7000 (abcdef0)",
+            f"its llama-server is of llama.cpp abcdef0; its record says {REFERENCE.commit}",
+        ),
+        (None, "", "its llama-server hangs"),
+        (-4, "", "its llama-server does not start: it crashed (SIGILL)"),
+        (
+            127,
+            "llama-server: error while loading shared libraries: libssl.so.3: cannot open shared object file: No such",
+            "its llama-server does not start: a library that it needs is missing: libssl.so.3",
+        ),
+        (
+            1,
+            "llama-server: Exec format error",
+            "its llama-server does not start: its libraries cannot be loaded: llama-server: Exec format error",
+        ),
+    ],
+)
+def test_its_server(status: int | None, text: str, expected: str | None) -> None:
+    assert program_fault(status, text, BUILD) == expected
 
 
 def test_lines_of_drivers_and_half_lines_are_left_out() -> None:

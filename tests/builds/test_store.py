@@ -63,6 +63,15 @@ def test_what_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
     assert (names(tmp_path), left(tmp_path)) == ([], [])
 
 
+def test_a_folder_is_for_one_name(tmp_path: Path) -> None:
+    def add_other() -> None:
+        with store.staged(tmp_path, "cpu-1") as staging:
+            store.add(fill(staging), record("cpu-2"))
+
+    with pytest.raises(ValueError, match="is not for cpu-2"):
+        add_other()
+
+
 @pytest.mark.parametrize("name", ["environment", "auto", "", "../up", ".hidden", "a/b", "UPPER", "use.json"])
 def test_names_that_no_build_can_have(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match="no engine can be called"), store.staged(tmp_path, name):

@@ -19,6 +19,8 @@ _SHOWN = 200
 _WINDOWS = {0xC0000005: "an access violation", 0xC0000374: "a corrupted heap", 0xC0000409: "an abort"}
 """NTSTATUS values that a crash ends with."""
 _ILLEGAL = 0xC000001D
+_COMMIT = re.compile(r"commit ([0-9a-f]{7,40})|version: \d+ \(([0-9a-f]{7,40})\)")
+"""In what `llama-server --version` says (common/arg.cpp)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,7 +141,7 @@ def _ended(said: Heard, status: int | None, stderr: str) -> str | None:
 
 
 def _crash(status: int) -> str | None:
-    if status < 0 and -status < signal.NSIG:
+    if status < 0 and -status in set(signal.Signals):
         return signal.Signals(-status).name
     return _WINDOWS.get(status % 2**32)
 
@@ -168,6 +170,28 @@ def _not_loaded(told: str) -> str:
     if broken:
         return f"a library of it cannot be loaded: {broken[1]} ({broken[2][:_SHOWN]})"
     return f"its libraries cannot be loaded: {told[-_SHOWN:] or 'no reason was given'}"
+
+
+def program_fault(status: int | None, text: str, build: Build) -> str | None:
+    """What is wrong with a build's llama-server, from `--version`; None where nothing is.
+
+    Args:
+        status: its exit status; None where it was ended for taking too long.
+        text: all that it said.
+        build: whose it is.
+    """
+    if status is None:
+        return "its llama-server hangs"
+    if status != 0:
+        crash = _crash(status)
+        why = f"it crashed ({crash})" if crash is not None else _not_loaded(_told(text))
+        return f"its llama-server does not start: {why}"
+    found = _COMMIT.search(text)
+    recorded = build.record.commit if build.record is not None else None
+    commit = (found[1] or found[2]) if found else None
+    if recorded and commit and not _same_commit(commit, recorded):
+        return f"its llama-server is of llama.cpp {commit}; its record says {recorded}"
+    return None
 
 
 def devices_of(said: Heard) -> tuple[str, ...]:

@@ -154,7 +154,10 @@ def add(staging: Path, record: BuildRecord, *, users: FindUsers = users_of) -> B
     Raises:
         UsageError: the build that would be replaced is in use.
         LauncherError: there is no llama_cpp in the folder, or the disk is full.
+        ValueError: the folder was made for another name, whose lock is held.
     """
+    if _left_from(staging.name) != record.name:
+        raise ValueError(f"{staging} is not for {record.name}")
     folder, final = staging.parent, staging.parent / record.name
     if not (staging / SITE / "llama_cpp" / "__init__.py").is_file():
         raise LauncherError(f"{record.name}: no llama_cpp in {staging / SITE}", hint="gpt-oss engine list")
