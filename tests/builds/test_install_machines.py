@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from launcher.builds.decision import Decision, Facts, How, Wish
 from launcher.builds.facts import read_facts
 from launcher.builds.install import propose
-from launcher.builds.install_types import Decision, Facts, How, Wish
 from launcher.builds.shelf import as_version, read_shelf
 from launcher.builds.tool_types import Verdict
 from launcher.builds.toolchain import Places

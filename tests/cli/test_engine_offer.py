@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from launcher.builds.install_types import Decision
+from launcher.builds.decision import Decision
 from launcher.builds.offers import read_answer
 from launcher.builds.types import Build, BuildRecord, SelfTest, Source
 from launcher.cli import engine_offer
@@ -352,7 +352,7 @@ from dataclasses import replace
 from pathlib import Path
 import launcher.cli.context as context
 import launcher.cli.engine_offer_means as means
-from launcher.builds.install_types import Decision
+from launcher.builds.decision import Decision
 from launcher.builds.types import Build
 from launcher.flow import detect_here
 from tests.builders import idle_gpu

@@ -69,7 +69,8 @@ class _Handler(BaseHTTPRequestHandler):
             answer = json.dumps({"type": "submodule", "sha": commit}).encode()
             self._send(200 if commit else 404, answer if commit else b"{}")
         elif path.endswith(".git/info/refs"):
-            lines = (f"{commit} refs/tags/{tag}\n" for tag, commit in fake.tags.items())
+            head = f"{'0' * 39}1 HEAD\0multi_ack thin-pack agent=git/github\n"
+            lines = [head, *(f"{commit} refs/tags/{tag}\n" for tag, commit in fake.tags.items())]
             packets = "".join(f"{len(line) + 4:04x}{line}" for line in lines)
             self._send(200, f"001e# service=git-upload-pack\n0000{packets}0000".encode())
         else:

@@ -10,7 +10,7 @@ from typing import Any
 
 from launcher.builds import store
 from launcher.builds.compat import judge
-from launcher.builds.install_types import Facts
+from launcher.builds.decision import Facts
 from launcher.builds.shelf import Target, Version, as_version
 from launcher.builds.toolchain import Places, probe_toolchain
 from launcher.builds.types import BACKENDS, Backend

@@ -105,8 +105,11 @@ class Fetcher:
                 f"{name} needs {needs} more on disk; {self.folder} has {has} free",
                 needs_bytes=missing,
                 has_bytes=free,
-                hint=f"GPT_OSS_CACHE_DIR=/folder/on/a/larger/disk {self.retry}",
+                hint=self._on_another_disk(),
             )
+
+    def _on_another_disk(self) -> str:
+        return f"GPT_OSS_CACHE_DIR=/folder/on/a/larger/disk {self.retry}"
 
     def _one(self, client: httpx.Client, asset: Asset) -> Path:
         final, part = self._final(asset), self._part(asset)
@@ -174,7 +177,7 @@ class Fetcher:
                     f"{asset.name} needs {format_bytes(asset.size_bytes - done)} more on disk, which is full",
                     needs_bytes=asset.size_bytes - done,
                     has_bytes=self.free_bytes(self.folder),
-                    hint=f"GPT_OSS_CACHE_DIR=/folder/on/a/larger/disk {self.retry}",
+                    hint=self._on_another_disk(),
                 ) from error
         return digest.hexdigest()
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from launcher.builds.install_types import TITLES, Decision, Do, Facts, How, Wish, is_integrated
+from launcher.builds.decision import TITLES, Decision, Do, Facts, How, Wish, is_integrated
 from launcher.builds.shelf import Archive, Shelf, as_version, fitting, gap
 from launcher.builds.types import Backend
 from launcher.hardware.seen import SeenGpu, Vendor

@@ -99,10 +99,13 @@ def checked_address(text: str, what: str) -> str:
     parts = urlsplit(text)
     secure = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
     if not (secure and parts.hostname) or parts.query or parts.fragment:
-        raise UsageError(f"{what} takes an address that begins with https://, not {text!r}", hint=f"{COMPILE} --help")
+        raise UsageError(
+            f"{what} takes an address that begins with https://, not {text!r}", hint="gpt-oss engine install --help"
+        )
     if parts.username or parts.password:
         raise UsageError(
-            f"{what}: a password in an address ends up in records; put it in ~/.netrc", hint=f"{COMPILE} --help"
+            f"{what}: a password in an address ends up in records; put it in ~/.netrc",
+            hint="gpt-oss engine install --help",
         )
     return text.rstrip("/")
 

@@ -10,10 +10,10 @@ from typing import get_args
 
 from launcher.builds import store
 from launcher.builds.compile_types import CompileRequest, Work
+from launcher.builds.decision import Decision, How, Wish
 from launcher.builds.facts import read_facts
 from launcher.builds.fetching import Fetcher
 from launcher.builds.install import propose
-from launcher.builds.install_types import Decision, How, Wish
 from launcher.builds.pip import Pip
 from launcher.builds.prebuilt import Found, Means, environment_bindings, look_up
 from launcher.builds.prebuilt import install as install_prebuilt

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from urllib.parse import urlsplit
 
-from launcher.builds.install_types import Decision
+from launcher.builds.decision import Decision
 from launcher.builds.prebuilt import Found
 from launcher.builds.types import AUTO, Build
 from launcher.cli.output import say

@@ -20,12 +20,12 @@ from launcher.settings import Settings
 from launcher.units import GIB
 
 if TYPE_CHECKING:
-    from launcher.builds.install_types import Decision
+    from launcher.builds.decision import Decision
     from launcher.builds.types import Build
     from launcher.flow import Prepared
 
 SMALLEST_BYTES = 3 * GIB
-"""Of a GPU with less, buffers and the screen leave nothing for a model (as `builds.install_types` has it)."""
+"""Of a GPU with less, buffers and the screen leave nothing for a model (as `builds.decision` has it)."""
 Reply = Literal["yes", "no", "never"]
 
 

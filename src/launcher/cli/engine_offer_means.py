@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from launcher.builds.compile_types import CompileRequest
-from launcher.builds.install_types import Decision, Wish
+from launcher.builds.decision import Decision, Wish
 from launcher.builds.types import Backend, Build
 from launcher.errors import EngineError, LauncherError
 from launcher.paths import folders

@@ -15,7 +15,7 @@ from launcher.text import printable
 from launcher.units import format_bytes
 
 if TYPE_CHECKING:
-    from launcher.builds.install_types import Decision
+    from launcher.builds.decision import Decision
     from launcher.builds.types import Build
     from launcher.cli.engine_offer import Reply
     from launcher.hardware.types import IdleDevice
