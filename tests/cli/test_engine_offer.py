@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,8 +18,8 @@ from launcher.builds.offers import read_answer
 from launcher.builds.types import Build, BuildRecord, SelfTest, Source
 from launcher.cli import engine_offer
 from launcher.cli.chat_engine import demo_settings, open_brain
-from launcher.cli.engine_offer import Means, idle_gpus, planned
-from launcher.cli.engine_offer_means import gain
+from launcher.cli.engine_offer import Effort, Means, idle_gpus, planned
+from launcher.cli.engine_offer_means import effort, gain
 from launcher.demo import demo_model_path
 from launcher.errors import DoesNotFitError, EngineError, NetworkError
 from launcher.flow import Prepared
@@ -67,6 +68,7 @@ class Person:
     n_plans: int = 0
     n_installs: int = 0
     fits: bool = True
+    is_long: bool = False
 
     def hardware(self) -> Hardware:
         return replace(cpu_machine(ram_gib=32), idle_devices=() if self.n_installs else self.idle)
@@ -103,7 +105,7 @@ class Person:
             now=lambda: NOW + timedelta(days=self.days),
             chosen=lambda: self.chosen,
             decide=self.decide,
-            effort=lambda _: EFFORT,
+            effort=lambda _: Effort(words=EFFORT, is_long=self.is_long),
             gain=lambda *_: self.gain,
             install=self.install,
         )
@@ -195,6 +197,13 @@ def test_where_it_is_of_no_use_or_not_wanted_nothing_is_said(
 ) -> None:
     replace(person, **change).planned(**settings)
     assert capsys.readouterr() == ("", "")
+
+
+def test_hours_of_compiling_want_a_yes_in_letters(person: Person, capsys: pytest.CaptureFixture[str]) -> None:
+    person.is_long, person.answers = True, [""]
+    person.planned()
+    assert person.n_installs == 0
+    assert "Get it now? [y/N/never] Going on without it." in capsys.readouterr().err
 
 
 def test_the_other_builds_are_no_pin(person: Person) -> None:
@@ -342,6 +351,16 @@ def test_what_cannot_be_told_is_left_out() -> None:
     hardware = cpu_machine(ram_gib=32)
     assert gained(hardware, [replace(RTX_4090, total_bytes=None)]) is None
     assert gain(hardware, None, [RTX_4090], replace(CUDA, backend="cpu"), Settings(model="20b", offline=True)) is None
+
+
+def test_what_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = effort(CUDA)
+    assert (told.words, told.is_long) == ("a download of about 600 MiB (a release of llama.cpp)", False)
+    for expected_s, words, is_long in ((1900, "about 35 minutes", False), (9000, "about 3 hours", True)):
+        ready = SimpleNamespace(expected_s=expected_s)
+        monkeypatch.setattr("launcher.builds.prepare.prepare", lambda *_, ready=ready, **__: ready)
+        told = effort(replace(CUDA, do="build"))
+        assert (told.words, told.is_long) == (f"{words} of compiling", is_long)
 
 
 # --- The whole way ---

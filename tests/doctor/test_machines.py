@@ -66,6 +66,7 @@ EXPECTED: dict[str, tuple[Line, ...]] = {
     "wsl2-radeon": (("gpu", "warn", "wsl.exe --update"),),
     "wsl2-8gb": (("memory", "fail", r"cmd.exe /c 'notepad %UserProfile%\.wslconfig'"), USED),
     "jetson-orin": (("gpu", "fail", CUDA),),
+    "jetson-orin-without-a-toolkit": (("gpu", "fail", f"sudo apt install nvidia-jetpack && {CUDA}"),),
     "jetson-xavier-without-nvml": (USED,),
     # Containers and virtual machines
     "a10-container-lost-its-gpus": (("gpu", "fail", "docker restart 0123456789ab"),),

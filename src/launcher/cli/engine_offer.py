@@ -49,7 +49,17 @@ def _gain(
     return gain(hardware, now, gpus, decision, settings)
 
 
-def _effort(decision: Decision) -> str:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Effort:
+    """What getting an engine takes."""
+
+    words: str
+    """`a download of about 563 MiB (a release of llama.cpp)`."""
+    is_long: bool
+    """Whether it takes so long that the return key alone is no yes."""
+
+
+def _effort(decision: Decision) -> Effort:
     from launcher.cli.engine_offer_means import effort
 
     return effort(decision)
@@ -81,8 +91,7 @@ class Means:
     """What `gpt-oss engine use` chose."""
     decide: Callable[[], Decision] = _decide
     """Which engine this machine should get."""
-    effort: Callable[[Decision], str] = _effort
-    """What getting it takes, in a few words."""
+    effort: Callable[[Decision], Effort] = _effort
     gain: Callable[[Hardware, Plan | None, Sequence[IdleDevice], Decision, Settings], str | None] = _gain
     """What it would bring; empty for nothing to speak of, None where that cannot be told."""
     install: Callable[[Decision], Build] = _install
@@ -155,22 +164,22 @@ def _asked(
 
     try:
         decision = means.decide()
-        effort = "" if decision.do in {"nothing", "packages"} else means.effort(decision)
+        effort = means.effort(decision) if decision.do in {"build", "prebuilt"} else None
     except (LauncherError, OSError):  # the command says what is wrong: no reason to keep a chat from its answer
         view.say_command(gpus)
         return False
     if decision.do == "nothing":
         return False
     served = tuple(gpu for gpu in gpus if _vendor_of(decision, gpus) in (None, gpu.vendor))
-    if decision.do == "packages":
+    if effort is None:
         view.say_in_the_way(served, decision)
         _keep("no", gpus, means)
         return False
     gain = means.gain(hardware, now, served, decision, settings)
     if gain == "":
         return False
-    view.say_offer(served, decision, effort, gain)
-    reply = _reply(means)
+    view.say_offer(served, decision, effort.words, gain)
+    reply = _reply(means, default="no" if effort.is_long else "yes")
     if reply != "yes":
         view.say_declined(reply, decision)
         _keep(reply, gpus, means)
@@ -182,16 +191,18 @@ def _vendor_of(decision: Decision, gpus: Sequence[IdleDevice]) -> str | None:
     return next((gpu.vendor for gpu in gpus if gpu.description == decision.gpu), None)
 
 
-def _reply(means: Means) -> Reply:
+def _reply(means: Means, *, default: Reply) -> Reply:
     """Read until it is an answer. The end of the input is Ctrl-D, told as Ctrl-C is."""
     while True:
-        sys.stderr.write("Get it now? [Y/n/never] ")
+        sys.stderr.write(f"Get it now? [{'Y/n' if default == 'yes' else 'y/N'}/never] ")
         sys.stderr.flush()
         line = means.read_line()
         if not line:
             raise KeyboardInterrupt
         match line.strip().lower():
-            case "" | "y" | "yes":
+            case "":
+                return default
+            case "y" | "yes":
                 return "yes"
             case "n" | "no":
                 return "no"

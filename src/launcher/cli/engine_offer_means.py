@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from launcher.builds.compile_types import CompileRequest
 from launcher.builds.decision import Decision, Wish
 from launcher.builds.types import Backend, Build
+from launcher.cli.engine_offer import Effort
 from launcher.errors import EngineError, LauncherError
 from launcher.paths import folders
 from launcher.units import format_bytes
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 REGISTRIES: Mapping[Backend, str] = {"cuda": "CUDA", "rocm": "ROCm", "vulkan": "Vulkan", "metal": "MTL", "sycl": "SYCL"}
 """ggml's names of backends."""
+
+
+_LONG_MINUTES = 60
+"""Nobody compiles longer than that because of a key pressed in haste."""
 
 
 def decide() -> Decision:
@@ -34,15 +39,14 @@ def decide() -> Decision:
     from launcher.builds.install import propose
     from launcher.builds.shelf import read_shelf
     from launcher.builds.source import pinned_version
+    from launcher.cli.engine_install_session import packages_for
     from launcher.doctor.sources import Sources
     from launcher.doctor.system import read_platform
-    from launcher.hardware.packages import NEEDS, install
 
     version = pinned_version()
     if version is None:
         raise EngineError("the launcher's own metadata names no version of llama-cpp-python", hint="gpt-oss doctor")
-    platform = read_platform(Sources())
-    facts = read_facts(folders().data, packages={need: install(need, platform) for need in NEEDS})
+    facts = read_facts(folders().data, packages=packages_for(read_platform(Sources())))
     shelf = read_shelf()
     first = propose(facts, Wish(version=version), shelf)
     if first.do != "build" or first.backend is None:
@@ -51,17 +55,19 @@ def decide() -> Decision:
     return ready if ready.do == "prebuilt" else first
 
 
-def effort(decision: Decision) -> str:
-    """What getting it takes: `a download of about 563 MiB (a release of llama.cpp)`."""
+def effort(decision: Decision) -> Effort:
+    """What getting it takes."""
     if decision.do == "prebuilt":
         size = "" if decision.about_bytes is None else f" of about {format_bytes(decision.about_bytes)}"
         wheel = bool(decision.archives) and decision.archives[0].kind == "wheel"
-        return f"a download{size} ({'a wheel of llama-cpp-python' if wheel else 'a release of llama.cpp'})"
+        origin = "a wheel of llama-cpp-python" if wheel else "a release of llama.cpp"
+        return Effort(words=f"a download{size} ({origin})", is_long=False)
     from launcher.builds.prepare import prepare
 
     ready = prepare(_request(decision), cache_dir=folders().cache)
     minutes = max(1, math.ceil(ready.expected_s / 300)) * 5
-    return f"about {minutes} minutes of compiling"
+    about = f"{minutes} minutes" if minutes <= _LONG_MINUTES else f"{math.ceil(minutes / 60)} hours"
+    return Effort(words=f"about {about} of compiling", is_long=minutes > _LONG_MINUTES)
 
 
 def gain(
