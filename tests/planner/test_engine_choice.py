@@ -39,7 +39,8 @@ VULKAN = by("vulkan-0.3.36", gpu(24, backend="Vulkan"))
 
 def option(hardware: Hardware, rates: dict[str, Rate] = RATES, model: str | None = None, **wish: object) -> Option:
     request = PlanRequest(**wish)  # type: ignore[arg-type]
-    files = catalogue(hardware.cpu.isa) if model is None else files_of(model, isa=hardware.cpu.isa)
+    whole = catalogue(hardware.cpu.isa) if model is None else files_of(model, isa=hardware.cpu.isa)
+    files = replace(whole, files=tuple(file for file in whole.files if file.quant in {"MXFP4", "F16"}))
     found = plan(hardware, files, request, rates=rates)
     return Option(plan=found, n_params=files.weights[found.file.name].n_params)
 
