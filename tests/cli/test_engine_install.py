@@ -78,7 +78,7 @@ def test_a_release_is_fetched_tested_and_in_the_store(github: FakeGitHub, shelf:
     assert "cpu-0.3.36: " in said
     assert f"    {archives.ENGINE}  " in said
     assert "cpu-0.3.36 is installed, and passed its self-test." in said
-    assert "the next `gpt-oss chat` can run on this CPU" in said
+    assert "Plans take it where it is the best.\n" in said
     run_install(PREBUILT, dry_run=False, yes=True, as_json=False, shelf=shelf)
     assert "cpu-0.3.36 is installed, and passed its self-test\n" in capfd.readouterr().err
 

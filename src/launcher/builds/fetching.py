@@ -254,5 +254,14 @@ class _Transfer:
         return urlsplit(self._url).hostname or self._url
 
     def _broken(self, error: Exception) -> _BrokenOffError:
-        what = one_line(str(error)) or type(error).__name__
-        return _BrokenOffError(NetworkError(f"{self._host}: {what}", url=self._url, hint=COMPILE))
+        import httpx
+
+        if isinstance(error, httpx.ReadTimeout):
+            what = f"{self._host} sends nothing any more"
+        elif isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            what = f"no connection to {self._host}: {one_line(str(error)) or 'no answer'}"
+        elif isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError):
+            what = f"{self._host} broke the transfer off"
+        else:
+            what = f"{self._host}: {one_line(str(error)) or type(error).__name__}"
+        return _BrokenOffError(NetworkError(what, url=self._url, hint=COMPILE))

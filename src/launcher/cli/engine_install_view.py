@@ -58,7 +58,7 @@ def print_installed(build: Build, chosen: str, *, is_other: bool) -> None:
     elif chosen not in {AUTO, build.name}:
         say(f"Plans take {chosen}, which was chosen before: gpt-oss engine use auto")
     else:
-        on = f"the {gpus[0]}" if gpus else "this CPU"
-        say(f"Plans take it where it is the best: the next `gpt-oss chat` can run on {on}.")
+        on = f": the next `gpt-oss chat` can run on the {gpus[0]}" if gpus else ""
+        say(f"Plans take it where it is the best{on}.")
     back = "gpt-oss engine use environment" if is_other else f"gpt-oss engine remove {name}"
     say(f"Always: gpt-oss engine use {name}; back: {back}")
