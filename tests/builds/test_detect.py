@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +16,7 @@ from launcher.builds import store
 from launcher.builds.detect import detect_all
 from launcher.builds.types import BACKENDS, Build
 from launcher.errors import DamagedFileError, EngineError, UsageError
+from launcher.hardware import engine_probe
 from launcher.hardware.engine_devices import EngineDevice, EngineReport, read_engine
 from launcher.hardware.match import best_equipped
 from launcher.hardware.types import Hardware
@@ -236,6 +240,27 @@ def test_builds_are_asked_at_the_same_time(data: Path, here: Any) -> None:
         return REPORTS[build.name]
 
     assert len(detect_all(data_dir=data, machine=here, read=read)) == 3
+
+
+@needs_compiler
+def test_ctrl_c_ends_a_build_that_hangs(data: Path) -> None:
+    """Keeps out: C code that never returns is ended by no handler of Python's, and Ctrl-C waited for the deadline."""
+    build = copy_build(data, "hanging")
+    compile_library(
+        build.package / "lib" / "libllama.so",
+        "#include <unistd.h>\n__attribute__((constructor)) static void start(void) "
+        '{ write(2, "here", 4); for (;;) pause(); }',
+    )
+    probe = Path(engine_probe.__file__)
+    command = [sys.executable, "-I", "-S", str(probe), str(build.package / "lib"), "mark"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        try:
+            assert process.stderr is not None
+            assert process.stderr.read(4) == b"here"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(10) == -signal.SIGINT
+        finally:
+            process.kill()
 
 
 @needs_compiler

@@ -11,6 +11,7 @@ Sources, all at the pinned commit of llama.cpp: ggml/include/ggml-backend.h (`gg
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # signal brings in enum: 6 ms
 import ctypes
 import os
 import sys
@@ -144,6 +145,8 @@ def probe(folder: str) -> dict[str, Any]:
 def main(arguments: list[str]) -> int:
     """Print the probe of a folder, behind a mark; on failure, one line on stderr and exit status 1."""
     folder, mark = arguments
+    # Python's own handler waits for C code to return, which a driver that hangs never does: Ctrl-C ends it at once.
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     try:
         found = probe(folder)
     except OSError as error:
