@@ -111,6 +111,7 @@ TABLE = {
     "wsl2-radeon": "nothing None",
     "wsl2-8gb": "nothing None",
     "jetson-orin": "build cuda",
+    "jetson-orin-without-a-toolkit": "packages cuda: sudo apt install nvidia-jetpack",
     "jetson-xavier-without-nvml": "nothing cuda",
     # AMD and Intel
     "rx-7900-xtx-cpu-engine": "prebuilt vulkan release",

@@ -115,7 +115,7 @@ def check_driver(scene: Scene, nvidia: Nvidia, oldest: Mapping[str, str]) -> tup
     what = f"NVIDIA {nvidia.driver}{runs}"
     data = {"nvidia": nvidia.driver, "cuda": nvidia.cuda, "drivers": others}
     # A Jetson's driver is part of its system, and counts by itself.
-    nvcc = toolkit.nvcc if toolkit is not None and not scene.jetson else None
+    nvcc = toolkit.nvcc if toolkit is not None and not platform.jetson else None
     needed = oldest.get((nvcc or "").partition(".")[0])
     if needed is None or version(nvidia.driver) >= version(needed):
         return (Check(name="driver", status="ok", what=what, data=data),)

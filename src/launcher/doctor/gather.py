@@ -98,8 +98,6 @@ def facts_of(sources: Sources, found: Mapping[str, Any]) -> Facts:
     platform = had.pop("platform", None) or read_platform(replace(sources, groups=tuple))
     nvidia = had["nvidia"][0] if "nvidia" in had else None
     ready_made = _ready_made(platform, nvidia)
-    if any(gpu.probe == "device-tree" for gpu in had.get("gpus", ())):
-        ready_made -= {"cuda"}  # a Jetson's CUDA is its own
     return Facts(platform=platform, environ=sources.machine.environ, missing=missing, ready_made=ready_made, **had)
 
 
@@ -121,7 +119,7 @@ def _ready_made(platform: Platform, nvidia: Nvidia | None) -> frozenset[str]:
         backend
         for backend in BACKENDS
         for archive in fitting(shelf, backend, target, capabilities=capabilities, driver_cuda=driver_cuda)
-        if archive.brings
+        if archive.brings and not (platform.jetson and backend == "cuda")
     )
 
 

@@ -29,8 +29,6 @@ class Means:
     """Backends that a pre-built engine for this machine has, in the words of `gpt-oss engine install`."""
     vulkan_drivers: int | None = None
     """Vulkan drivers that are installed; None where that could not be found out."""
-    jetson: bool = False
-    """Whether it is an NVIDIA Jetson, whose CUDA is part of its own system."""
 
 
 def get_engine(
@@ -49,7 +47,7 @@ def get_engine(
     if backend not in means.ready_made and means.toolkit is not None:
         first = toolkit_first if backend == "cuda" else None
         if first is None:
-            first = _tools(backend, means, means.toolkit, capability)
+            first = _tools(backend, means.toolkit, platform, capability)
         if first is not None and CUDA_PAGE in first:
             return first
         command = then(first, command, platform)
@@ -60,12 +58,9 @@ def get_engine(
     return command
 
 
-def _tools(backend: str, means: Means, toolkit: Toolkit, capability: tuple[int, ...]) -> str | None:
+def _tools(backend: str, toolkit: Toolkit, platform: Platform, capability: tuple[int, ...]) -> str | None:
     """The command that installs what compiling a backend takes beside a compiler; None where all of it is here."""
-    platform = means.platform
     if backend == "cuda" and toolkit.nvcc is None:
-        if means.jetson:
-            return as_root("apt install nvidia-jetpack", platform)
         # Distributions' own packages are older than Blackwell, and bring a driver that WSL must not have.
         own = platform.wsl or capability >= _BLACKWELL or platform.packages in {"dnf", "zypper"}
         return (
@@ -80,7 +75,8 @@ def _tools(backend: str, means: Means, toolkit: Toolkit, capability: tuple[int, 
 
 def from_nvidia(command: str | None, platform: Platform) -> str | None:
     """A command for packages of NVIDIA's repository; where that is not set up, the page that tells how it is."""
-    if command is None or platform.packages not in _NVIDIAS_OWN or platform.nvidia_repository:
+    there = platform.nvidia_repository or platform.jetson
+    if command is None or platform.packages not in _NVIDIAS_OWN or there:
         return command
     return f"xdg-open {CUDA_PAGE}"
 

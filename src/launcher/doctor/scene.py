@@ -89,15 +89,4 @@ class Scene:
     def means(self) -> Means:
         """What an engine can be got with."""
         drivers = self.nodes.vulkan_drivers if self.nodes is not None else None
-        return Means(
-            platform=self.platform,
-            toolkit=self.toolkit,
-            ready_made=self.ready_made,
-            vulkan_drivers=drivers,
-            jetson=self.jetson,
-        )
-
-    @property
-    def jetson(self) -> bool:
-        """Whether it is an NVIDIA Jetson, whose driver and CUDA are part of its system."""
-        return any(gpu.probe == "device-tree" or "nvgpu" in gpu.description for gpu in self.seen)
+        return Means(platform=self.platform, toolkit=self.toolkit, ready_made=self.ready_made, vulkan_drivers=drivers)

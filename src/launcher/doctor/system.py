@@ -11,6 +11,7 @@ from pathlib import Path
 from launcher.doctor.sources import Sources
 from launcher.doctor.types import PackageManager, Platform
 from launcher.hardware.seen import read_text
+from launcher.hardware.sysfs import read_tegra
 
 _BY_DISTRO: dict[str, PackageManager] = {
     **dict.fromkeys(("debian", "ubuntu", "raspbian", "linuxmint", "pop"), "apt"),
@@ -85,6 +86,7 @@ def read_platform(sources: Sources) -> Platform:
         install=machine.install,
         python=machine.python,
         glibc=sources.glibc() if linux else None,
+        jetson=linux and bool(read_tegra(machine.root)),
         nvidia_repository=any(child for folder in _REPOSITORIES for child in (machine.root / folder).glob("cuda-*")),
     )
 

@@ -69,6 +69,8 @@ class Platform:
     """Version of the C library, where it is GNU's."""
     nvidia_repository: bool = False
     """Whether packages can be had from NVIDIA's own repository."""
+    jetson: bool = False
+    """Whether it is an NVIDIA Jetson, whose driver and CUDA are part of its system."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

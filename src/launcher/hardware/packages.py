@@ -114,6 +114,8 @@ def install(need: Need, platform: Platform) -> str | None:
     """The command that installs what is needed; None where this system has no packages of it."""
     if need == "compiler" and platform.system == "Darwin":
         return "xcode-select --install"
+    if need in {"cuda toolkit", "nvidia's cuda toolkit"} and platform.jetson:
+        return as_root("apt install nvidia-jetpack", platform)
     if need == "nvidia driver" and platform.distro == "ubuntu":
         return as_root("ubuntu-drivers install", platform)
     names = _PACKAGES[need].get(platform.packages) if platform.packages is not None else None
