@@ -182,10 +182,6 @@ def _notes(backend: Backend, tools: Toolchain, architectures: Sequence[str] | No
         host = cuda_host_compiler(tools)
         if host is not None:
             notes.append(f"nvcc does not take {tools.compilers[0].cxx}: {host.cxx} compiles for it")
-        if not tools.cuda.cublas:
-            notes.append(
-                "this CUDA toolkit has no cuBLAS: it comes from the package nvidia-cublas, and into the engine"
-            )
         if architectures is None and not tools.gpu_architectures:
             notes.append(
                 "no NVIDIA GPU is seen: it is compiled for all that llama.cpp supports, which takes several times as "

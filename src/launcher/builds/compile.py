@@ -13,7 +13,7 @@ from pathlib import Path
 from launcher.builds import disk, store
 from launcher.builds.carry import cublas_definitions, finish_site, get_cublas, named_cublas
 from launcher.builds.cmake import CMake, get_cmake
-from launcher.builds.compile_types import CompileRequest, Event, Phase, Told
+from launcher.builds.compile_types import CompileRequest, Event, Phase
 from launcher.builds.failures import Failure, explain
 from launcher.builds.pip import Pip
 from launcher.builds.prepare import Prepared, Workshop, not_here, prepare, recipe_json
@@ -72,10 +72,6 @@ class _Compilation:
         if not self._ready.resumes:
             self._start_afresh()
         self._check_room()
-        for note in self._ready.verdict.notes:
-            self._tell(Told(text=note))
-        if self._ready.capacity.why:
-            self._tell(Told(text=self._ready.capacity.why))
         self._tell(Phase(what="getting the source"))
         source = get_source(self._request, self._work, self._pip)
         cublas = named_cublas(self._recipe, self._ready.tools.cuda)

@@ -52,14 +52,7 @@ class Step:
     """Estimated from the pace so far; None while there is too little to tell."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Told:
-    """Something a person should know."""
-
-    text: str
-
-
-Event = Phase | Step | Told
+Event = Phase | Step
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

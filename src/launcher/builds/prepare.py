@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -89,10 +89,14 @@ def prepare(request: CompileRequest, *, cache_dir: Path, workshop: Workshop | No
     )
     room = capacity(request.backend, asked=request.jobs, n_cpus=shop.n_cpus(), available_bytes=shop.memory_bytes())
     n = made.n_architectures
+    verdict = judge(request.backend, tools, request.architectures)
+    if made.cublas is not None:
+        note = "this CUDA toolkit has no cuBLAS: it comes from NVIDIA's package, and into the engine"
+        verdict = replace(verdict, notes=(*verdict.notes, note))
     return Prepared(
         request=request,
         tools=tools,
-        verdict=judge(request.backend, tools, request.architectures),
+        verdict=verdict,
         recipe=made,
         capacity=room,
         needed_bytes=needed_bytes(request.backend, n_architectures=n, cublas=made.cublas is not None),

@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
-from launcher.builds.compile_types import Event, Phase, Step, Told
+from launcher.builds.compile_types import Event, Step
 from launcher.builds.prepare import Prepared
 from launcher.builds.types import Build
 from launcher.cli.output import say, talk_console
@@ -117,13 +117,11 @@ class CompileBar:
         """Show what the compilation says."""
         if isinstance(event, Step):
             self._step(event)
-        elif isinstance(event, Phase):
+        else:
             self._progress.update(self._task, description=event.what, completed=0.0, count="")
             self._told_tenth = 0
             if self._plain:
                 say(event.what)
-        elif isinstance(event, Told) and self._plain:
-            say(event.text)
 
     def _step(self, step: Step) -> None:
         left = "" if step.left_s is None else f", {format_duration(step.left_s)} left"
