@@ -34,7 +34,8 @@ def print_hardware(hardware: Hardware) -> None:
     if not hardware.devices:
         console.print("[bold]Devices[/]  none that this engine can use: models run on the CPU")
     for idle in hardware.idle_devices:
-        console.print(f"[bold yellow]Idle[/]     {idle.description} ({format_bytes(idle.total_bytes)}): {idle.reason}")
+        size = "" if idle.total_bytes is None else f" ({format_bytes(idle.total_bytes)})"
+        console.print(f"[bold yellow]Idle[/]     {idle.description}{size}: {idle.reason}")
         if idle.remedy:
             console.print(f"         run: {idle.remedy}", soft_wrap=True)
     for note in hardware.notes:
