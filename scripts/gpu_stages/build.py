@@ -15,7 +15,7 @@ from gpu_stages.lab import LabError
 from gpu_stages.records import BuildRow
 from launcher.builds import store
 from launcher.builds.compile import compile_build
-from launcher.builds.compile_types import CompileRequest, Event, Phase, Step, Told
+from launcher.builds.compile_types import CompileRequest, Event, Phase, Step
 from launcher.builds.disk import size_bytes
 from launcher.builds.source import known_sha256, pinned_version, version_of
 from launcher.builds.types import Build
@@ -125,8 +125,6 @@ class _Teller:
         """One event."""
         if isinstance(event, Phase):
             self._tell(f"  {event.what}")
-        elif isinstance(event, Told):
-            self._tell(f"  {event.text}")
         elif isinstance(event, Step) and self._clock() - self._told_s > _EVERY_S:
             self._told_s = self._clock()
             left = "" if event.left_s is None else f", {event.left_s:.0f} s left"

@@ -1,0 +1,8 @@
+"""Scripts and their stages are importable in these tests."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
