@@ -11,10 +11,12 @@ from launcher.builds import store
 from launcher.builds.selftest import self_test
 from launcher.builds.types import Build, SelfTest
 from launcher.cli.columns import Cell, Column, is_styled, table, terminal_width
+from launcher.cli.engine_view import folded
 from launcher.cli.output import print_json, say
 from launcher.errors import ExitCode
 from launcher.paths import folders
 from launcher.records import to_jsonable
+from launcher.text import printable
 
 _GREEN, _RED = "\x1b[32m", "\x1b[31m"
 
@@ -53,8 +55,9 @@ def _print(results: Sequence[tuple[Build, SelfTest]]) -> None:
         Column(name="same likeliest token", right=True, drop=2),
     ]
     rows = [[Cell(text=text, style=style) for text, style in _row(build, result)] for build, result in results]
-    lines = table(columns, rows, terminal_width(sys.stdout), colours=is_styled(sys.stdout))
-    sys.stdout.write("\n".join([*lines, *_below(results)]) + "\n")
+    width = terminal_width(sys.stdout)
+    lines = table(columns, rows, width, colours=is_styled(sys.stdout))
+    sys.stdout.write("\n".join([*lines, *folded(_below(results), width)]) + "\n")
 
 
 def _row(build: Build, result: SelfTest) -> list[tuple[str, str]]:
@@ -72,7 +75,7 @@ def _below(results: Sequence[tuple[Build, SelfTest]]) -> list[str]:
     lines = []
     for build, result in results:
         if not result.passed:
-            lines.append(f"{build.name}: {result.why}")
+            lines.append(f"{build.name}: {printable(result.why or '')}")
         elif result.same_text is False:
             lines.append(f"{build.name}: it continues a text with another word, where two are nearly as likely")
-    return ["", *lines] if lines else []
+    return lines

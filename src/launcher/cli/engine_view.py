@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -89,17 +90,25 @@ def print_engines(engines: Sequence[Engine], damaged: Sequence[DamagedBuild], ch
         Column(name="llama-cpp-python", drop=2),
         Column(name="llama.cpp", drop=4),
         Column(name="size", right=True, drop=3),
-        Column(name="self-test", shrink_to=12),
-        *([Column(name="devices", shrink_to=16)] if asked else []),
+        Column(name="self-test", shrink_to=20),
+        *([Column(name="devices", shrink_to=13)] if asked else []),
     ]
     rows = [_row(engine, choice, asked=asked) for engine in engines]
     for broken in damaged:
         empty = [_cell("-")] * (4 + asked)
         rows.append([_cell("*" if broken.name == choice else ""), _cell(broken.name), *empty[:4]])
         rows[-1] += [_cell("damaged", _RED), *empty[4:]]
-    lines = table(columns, rows, terminal_width(sys.stdout), colours=is_styled(sys.stdout))
-    lines += ["", *_below(engines, damaged, choice)]
+    width = terminal_width(sys.stdout)
+    lines = table(columns, rows, width, colours=is_styled(sys.stdout))
+    lines += ["", *folded(_below(engines, damaged, choice), width)]
     sys.stdout.write("\n".join(lines) + "\n")
+
+
+def folded(lines: Sequence[str], width: int | None) -> list[str]:
+    """Sentences no wider than a terminal, broken between words."""
+    if width is None:
+        return list(lines)
+    return [part for line in lines for part in textwrap.wrap(line, width, break_on_hyphens=False)]
 
 
 def _row(engine: Engine, choice: str, *, asked: bool) -> list[Cell]:
