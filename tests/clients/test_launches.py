@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tomllib
@@ -14,7 +15,7 @@ import pytest
 
 from launcher.clients.known import CLIENTS, find
 from launcher.clients.launches import launch
-from launcher.clients.start import command_line, environment, start
+from launcher.clients.start import command_line, environment, run_and_leave, start
 from launcher.clients.types import Launch
 from launcher.errors import LauncherError, UsageError
 from tests.clients.builders import URL, target
@@ -148,3 +149,19 @@ def test_a_program_that_the_system_cannot_run_is_told(tmp_path: Path) -> None:
     executable(tmp_path, "codex").write_text("#!/no/such/interpreter\n")
     with pytest.raises(LauncherError, match=r"cannot run .*/codex: No such file"):
         start(find("codex"), built("codex"), key=None, environ={"PATH": str(tmp_path)}, execute=os.execvpe)
+
+
+def test_windows_runs_the_client_and_leaves_with_its_status() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    code = "import os, sys; sys.exit(40 + (os.environ['MARK'] == 'here'))"
+    with pytest.raises(SystemExit) as left:
+        run_and_leave(sys.executable, ["python", "-c", code], {**os.environ, "MARK": "here"})
+    assert left.value.code == 41
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_command_line_for_powershell() -> None:
+    made = Launch(program="codex", args=("--config", "a={b = 1}"), env={"A": "x y"}, key_envs=("K",), unset=("U",))
+    assert command_line(made, keyed=True, system="win32") == (
+        "$env:U = $null; $env:A = 'x y'; $env:K = '****'; codex --config 'a={b = 1}'"
+    )

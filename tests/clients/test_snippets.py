@@ -238,3 +238,47 @@ def test_names_are_found_by_alias_and_a_slip_is_told() -> None:
         find("codxe")
     with pytest.raises(UsageError, match=r"no client is called 'zzz'$"):
         find("zzz")
+
+
+# Windows
+
+
+def on_windows(*, keyed: bool = False, model: str = "gpt-oss-20b") -> Target:
+    """A server on Windows, whose key lies in a folder with a quote and spaces in its name."""
+    given = target(keyed=keyed, key_file=Path(r"C:\Users\Kim O'Neil\keys\8080.key"), model=model)
+    return replace(given, system="win32")
+
+
+def test_curl_is_powershells_own_on_windows() -> None:
+    (snippet,) = snippets(find("curl"), on_windows(keyed=True, model="it's mine"))
+    assert snippet.language == "powershell"
+    first, *others = snippet.text.rstrip().split(" `\n  ")
+    assert first == f"Invoke-RestMethod {URL}/v1/chat/completions -Method Post"
+    assert others[:2] == [
+        "-ContentType 'application/json'",
+        '-Headers @{Authorization = "Bearer $env:GPT_OSS_API_KEY"}',
+    ]
+    body = others[2].removeprefix("-Body '").removesuffix("'").replace("''", "'")
+    assert json.loads(body)["model"] == "it's mine"
+
+
+@pytest.mark.parametrize("name", ["open-webui", "cline"])
+def test_nothing_of_a_posix_shell_is_left_on_windows(name: str) -> None:
+    for keyed in (False, True):
+        (snippet,) = snippets(find(name), on_windows(keyed=keyed))
+        assert snippet.language == "powershell"
+        assert "export" not in snippet.text
+        assert not any(line.endswith("\\") for line in snippet.text.splitlines())
+        assert ("$env:GPT_OSS_API_KEY" in snippet.text) is keyed
+
+
+def test_the_key_is_printed_by_a_command_of_windows() -> None:
+    command = on_windows(keyed=True).key_command
+    assert r"-LiteralPath 'C:\Users\Kim O''Neil\keys\8080.key'" in command
+    assert "$" not in command, "the PowerShell that it is typed into would read it"
+    assert command.count('"') == 2, "cmd takes what is between them as one word"
+    (line, _use) = notes(find("codex"), on_windows(keyed=True))
+    assert line == f"the key comes from the environment: $env:GPT_OSS_API_KEY = {command}"
+    elsewhere = replace(target(keyed=True, key_file=None), system="win32")
+    assert elsewhere.key_command == "cmd /c echo %GPT_OSS_API_KEY%"
+    assert "export" not in " ".join(notes(find("continue"), on_windows(keyed=True)))

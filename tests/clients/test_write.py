@@ -176,3 +176,4 @@ def test_where_settings_files_are(tmp_path: Path) -> None:
     models = "io.datasette.llm/extra-openai-models.yaml"
     assert at(known.LLM_MODELS) == tmp_path / ".config" / models
     assert at(known.LLM_MODELS, xdg, "darwin") == tmp_path / "Library/Application Support" / models
+    assert at(known.LLM_MODELS, {}, "win32") == tmp_path / "AppData/Roaming" / models

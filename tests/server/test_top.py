@@ -12,7 +12,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from launcher.cli.top_screen import look, show, take_page
+from launcher.cli.serve_view import request_on_windows
+from launcher.cli.top_screen import look, pressed_at, show, take_page
 from launcher.cli.top_view import Page, as_json
 from launcher.records import to_jsonable
 from launcher.server import registry
@@ -279,3 +280,46 @@ def test_help_has_two_examples(sandbox: Sandbox) -> None:
     assert done.code == 0
     assert done.out.partition("Examples:")[2].partition("╭")[0].count("gpt-oss top") >= 2
     assert "--debug" in done.out
+
+
+class Keys:
+    """Windows' console: keys that come after so many looks."""
+
+    def __init__(self, keys: str, *, after: int = 0) -> None:
+        self.keys, self.after = list(keys), after
+
+    def kbhit(self) -> bool:
+        self.after -= 1
+        return self.after < 0 and bool(self.keys)
+
+    def getwch(self) -> str:
+        return self.keys.pop(0)
+
+
+def test_a_key_of_windows_is_looked_for_until_the_time_is_over() -> None:
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    def pressed(console: Keys) -> str | None:
+        return pressed_at(console, 1.0, clock=lambda: now[0], sleep=sleep)
+
+    assert pressed(Keys("q")) == "q"
+    assert now == [0.0]
+    assert pressed(Keys("q", after=3)) == "q"
+    assert 0 < now[0] < 0.2
+    assert pressed(Keys("")) is None
+    assert 1.0 < now[0] < 1.3
+    arrow = Keys("\xe0Hq")
+    assert pressed(arrow) is None, "an arrow comes as two keys"
+    assert pressed(arrow) == "q"
+
+
+def test_the_first_request_on_windows_is_powershells(tmp_path: Path) -> None:
+    text = request_on_windows(record_of(8123, None, tmp_path / "log", key_file=tmp_path / "8123.key"))
+    first, *others = text.split(" `\n  ")
+    assert first == "Invoke-RestMethod http://127.0.0.1:8123/v1/chat/completions -Method Post"
+    assert others[0].startswith('-Headers @{Authorization = "Bearer " + (powershell -NoProfile')
+    assert json.loads(others[1].partition("-Body '")[2].removesuffix("'"))["messages"]
+    assert "-Headers" not in request_on_windows(record_of(8123, None, tmp_path / "log"))

@@ -303,3 +303,18 @@ def test_a_log_is_bounded(tmp_path: Path) -> None:
     unwritable = CappedLog(tmp_path / "file" / "a.log")
     unwritable.write(b"kept")
     assert unwritable.tail == ("kept",)
+
+
+def test_on_windows_a_server_gets_what_programs_need_there(tmp_path: Path) -> None:
+    from launcher.tools.mcp_stdio import environment_of, program_of
+
+    environ = {"SystemRoot": "C:\\Windows", "Path": str(tmp_path), "AppData": "C:\\a", "OPENAI_API_KEY": "secret"}
+    server = McpServer(name="x", transport="stdio", command="npx", env={"OWN": "1"})
+    found = environment_of(server, environ, system="win32")
+    assert found == {"SystemRoot": "C:\\Windows", "Path": str(tmp_path), "AppData": "C:\\a", "OWN": "1"}
+    assert program_of(server, found, system="win32") == "npx", "not there: the error names what was asked for"
+    name = "npx.cmd" if sys.platform == "win32" else "npx"  # there the ending is found by PATHEXT
+    (tmp_path / name).write_text("@echo off")
+    (tmp_path / name).chmod(0o755)
+    assert program_of(server, found, system="win32").lower() == str(tmp_path / name).lower()
+    assert program_of(server, environ, system="linux") == "npx"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from launcher.chat.commands import COMMANDS, Command
 from launcher.chat.conversation import Conversation
 from launcher.engines.types import Engine, Sampling, Timings
 from launcher.errors import UsageError
+from launcher.system.shell import split
 
 _BAR = 32  # columns
 _FENCE = "```"
@@ -80,7 +80,7 @@ def file_names(text: str) -> list[str]:
     if Path(text).expanduser().exists():
         return [text]
     try:
-        return shlex.split(text)
+        return split(text)
     except ValueError as error:
         raise UsageError(f"cannot read {text!r}: {error}") from None
 

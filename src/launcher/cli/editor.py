@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 from launcher.errors import LauncherError
+from launcher.system.shell import split
 
 
 def open_in_editor(path: Path) -> None:
@@ -20,7 +20,7 @@ def open_in_editor(path: Path) -> None:
     given = os.environ.get("VISUAL", "").strip() or os.environ.get("EDITOR", "").strip()
     command = given or ("notepad" if sys.platform == "win32" else "vi")
     try:
-        words = shlex.split(command)
+        words = split(command)
     except ValueError as error:
         raise LauncherError(f"cannot read the editor {command!r}: {error}", hint="gpt-oss config path") from error
     try:

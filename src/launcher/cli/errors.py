@@ -99,13 +99,14 @@ def print_error(error: LauncherError) -> None:
     from rich.console import Console
     from rich.text import Text
 
+    from launcher.system.shell import as_typed
     from launcher.text import printable
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(Text.assemble(("error: ", "bold red"), printable(_masked(_message(error)))))
     for line in error.details:
         console.print(Text(f"  {printable(_masked(line))}"))
-    console.print(Text.assemble(("hint:  ", "bold"), printable(_masked(error.hint or _next_command(error)))))
+    console.print(Text.assemble(("hint:  ", "bold"), printable(_masked(as_typed(error.hint or _next_command(error))))))
 
 
 def _masked(text: str) -> str:

@@ -109,10 +109,25 @@ def print_served(
 
 def first_request(record: ServerRecord) -> str:
     """A request to copy into a shell."""
+    if sys.platform == "win32":
+        return request_on_windows(record)
     key = "" if record.key_file is None else f' \\\n  -H "Authorization: Bearer $({key_command(record.key_file)})"'
     body = '{"messages": [{"role": "user", "content": "Why is the sky blue?"}]}'
     return (
         f"curl {record.endpoint.openai_url}/chat/completions{key} \\\n  -H 'Content-Type: application/json' -d '{body}'"
+    )
+
+
+def request_on_windows(record: ServerRecord) -> str:
+    """The same for PowerShell, whose words with quotes in them do not reach other programs whole."""
+    body = '{"messages": [{"role": "user", "content": "Why is the sky blue?"}]}'
+    file = record.key_file
+    key = (
+        "" if file is None else f' `\n  -Headers @{{Authorization = "Bearer " + ({key_command(file, system="win32")})}}'
+    )
+    return (
+        f"Invoke-RestMethod {record.endpoint.openai_url}/chat/completions -Method Post{key} `\n"
+        f"  -ContentType 'application/json' -Body '{body}'"
     )
 
 

@@ -23,6 +23,7 @@ LLM_MODELS = ConfigFile(
     path=".config/io.datasette.llm/extra-openai-models.yaml",
     format="yaml",
     macos_path="Library/Application Support/io.datasette.llm/extra-openai-models.yaml",
+    windows_path="AppData/Roaming/io.datasette.llm/extra-openai-models.yaml",
     folder_env="LLM_USER_PATH",
 )
 

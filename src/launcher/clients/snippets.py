@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from launcher.clients.configs import patches
 from launcher.clients.merge import merge
 from launcher.clients.types import KEY_ENV, NO_KEY, Client, Snippet, Target
+from launcher.system.shell import quoted
 
 _QUESTION = "Say hello."
 _WEBUI_PORT = 3000  # its own default is 8080, which is the server's
@@ -30,12 +31,18 @@ def notes(client: Client, target: Target) -> tuple[str, ...]:
         if client.key_env == KEY_ENV and target.endpoint.key_file is None:
             lines.append(f"the key comes from the environment: {KEY_ENV}")
         elif client.key_env is not None:
-            lines.append(f"the key comes from the environment: export {client.key_env}=$({target.key_command})")
+            lines.append(f"the key comes from the environment: {_exported(client.key_env, target)}")
         if client.name in _KEY_NOTES:
             lines.append(_KEY_NOTES[client.name](target))
     if client.use is not None:
         lines.append(f"then run: {client.use.format(model=target.endpoint.model)}")
     return tuple(lines)
+
+
+def _exported(name: str, target: Target) -> str:
+    if target.system == "win32":
+        return f"$env:{name} = {target.key_command}"
+    return f"export {name}=$({target.key_command})"
 
 
 def _literal(text: str) -> str:
@@ -90,6 +97,14 @@ print(llm.invoke({_literal(_QUESTION)}).content)
 def _curl(target: Target) -> Snippet:
     endpoint = target.endpoint
     body = json.dumps({"model": endpoint.model, "messages": [{"role": "user", "content": _QUESTION}]})
+    if target.system == "win32":
+        lines = [
+            f"Invoke-RestMethod {quoted(endpoint.openai_url + '/chat/completions', system='win32')} -Method Post",
+            "-ContentType 'application/json'",
+            *([f'-Headers @{{Authorization = "Bearer $env:{KEY_ENV}"}}'] if target.keyed else []),
+            f"-Body {quoted(body, system='win32')}",
+        ]
+        return Snippet(language="powershell", text=" `\n  ".join(lines) + "\n")
     words = [
         f"curl {shlex.quote(endpoint.openai_url + '/chat/completions')}",
         "-H 'Content-Type: application/json'",
@@ -100,20 +115,28 @@ def _curl(target: Target) -> Snippet:
 
 
 def _open_webui(target: Target) -> Snippet:
-    key = f'"${KEY_ENV}"' if target.keyed else NO_KEY
+    windows = target.system == "win32"
+    url = target.endpoint.openai_url
+    if windows:
+        key = f"$env:{KEY_ENV}" if target.keyed else f"'{NO_KEY}'"
+        variables = f"$env:OPENAI_API_BASE_URL = '{url}'\n$env:OPENAI_API_KEY = {key}"
+    else:
+        key = f'"${KEY_ENV}"' if target.keyed else NO_KEY
+        variables = f"export OPENAI_API_BASE_URL={shlex.quote(url)}\nexport OPENAI_API_KEY={key}"
     text = f"""\
 # Open WebUI keeps what it was first started with: later changes go into Admin Settings, Connections.
 # In a container this machine is called host.docker.internal, and the server needs `gpt-oss serve --host 0.0.0.0`.
-export OPENAI_API_BASE_URL={shlex.quote(target.endpoint.openai_url)}
-export OPENAI_API_KEY={key}
+{variables}
 open-webui serve --port {_WEBUI_PORT}
 """
-    return Snippet(language="sh", text=text)
+    return Snippet(language="powershell" if windows else "sh", text=text)
 
 
 def _cline(target: Target) -> Snippet:
-    endpoint = target.endpoint
-    key = f'"${KEY_ENV}"' if target.keyed else NO_KEY
+    endpoint, system = target.endpoint, target.system
+    windows = system == "win32"
+    variable = f"$env:{KEY_ENV}" if windows else f'"${KEY_ENV}"'
+    key, goes_on = variable if target.keyed else NO_KEY, "`" if windows else "\\"
     shown = f"what `{target.key_command}` prints" if target.keyed else NO_KEY
     text = f"""\
 # In VS Code: the gear in Cline's panel, then
@@ -123,14 +146,19 @@ def _cline(target: Target) -> Snippet:
 #   Model ID         {endpoint.model}
 #   Context Window   {endpoint.n_ctx}  (under Model Configuration)
 # Its command line:
-cline auth --provider openai-compatible --baseurl {shlex.quote(endpoint.openai_url)} \\
-  --modelid {shlex.quote(endpoint.model)} --apikey {key}
+cline auth --provider openai-compatible --baseurl {quoted(endpoint.openai_url, system=system)} {goes_on}
+  --modelid {quoted(endpoint.model, system=system)} --apikey {key}
 """
-    return Snippet(language="sh", text=text)
+    return Snippet(language="powershell" if windows else "sh", text=text)
 
 
 def _continue_key(target: Target) -> str:
-    return f'the key comes from ~/.continue/.env: echo "{KEY_ENV}=$({target.key_command})" >> ~/.continue/.env'
+    add = f'"{KEY_ENV}=$({target.key_command})" >> ~/.continue/.env'
+    if target.system == "win32":
+        # A text inside of a text: the command's own quotes would end it.
+        add = f"'{KEY_ENV}=' + ({target.key_command}) | Add-Content -Encoding utf8 ~/.continue/.env"
+        return f"the key comes from ~/.continue/.env: {add}"
+    return f"the key comes from ~/.continue/.env: echo {add}"
 
 
 def _llm_key(target: Target) -> str:

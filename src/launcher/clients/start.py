@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 
 from launcher.clients.types import Client, Launch
 from launcher.errors import LauncherError, UsageError
+from launcher.system import shell
 
 _MASK = "****"
 
@@ -24,13 +25,10 @@ def environment(launch: Launch, environ: Mapping[str, str], key: str | None) -> 
     return {**kept, **launch.env, **({} if key is None else dict.fromkeys(launch.key_envs, key))}
 
 
-def command_line(launch: Launch, *, keyed: bool) -> str:
+def command_line(launch: Launch, *, keyed: bool, system: str = sys.platform) -> str:
     """The command as a shell would be given it, with the key masked."""
-    unset = [word for name in launch.unset for word in ("-u", name)]
     given = {**launch.env, **(dict.fromkeys(launch.key_envs, _MASK) if keyed else {})}
-    variables = [f"{name}={value}" for name, value in given.items()]
-    prefix = ["env", *unset, *variables] if unset or variables else []
-    return shlex.join([*prefix, launch.program, *launch.args])
+    return shell.command_line([launch.program, *launch.args], env=given, unset=launch.unset, system=system)
 
 
 def start(

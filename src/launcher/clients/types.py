@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -17,7 +18,7 @@ PROVIDER = "gpt-oss"
 PROVIDER_TITLE = "GPT OSS (local)"
 
 Format = Literal["toml", "yaml", "json"]
-Language = Literal["toml", "yaml", "json", "python", "javascript", "sh"]
+Language = Literal["toml", "yaml", "json", "python", "javascript", "sh", "powershell"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,12 +28,16 @@ class Target:
     endpoint: Endpoint
     keyed: bool
     """Whether the server wants a key."""
+    system: str = sys.platform
+    """Of the client, as `sys.platform` spells it: which shell its commands are for."""
 
     @property
     def key_command(self) -> str:
         """Shell command that prints the key."""
         file = self.endpoint.key_file
-        return f"printenv {KEY_ENV}" if file is None else key_command(file)
+        if file is not None:
+            return key_command(file, system=self.system)
+        return f"cmd /c echo %{KEY_ENV}%" if self.system == "win32" else f"printenv {KEY_ENV}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +49,8 @@ class ConfigFile:
     format: Format
     macos_path: str | None = None
     """Where it is on macOS, if not there."""
+    windows_path: str | None = None
+    """Where it is on Windows, if not there."""
     folder_env: str | None = None
     """Variable that names another folder for it: `CODEX_HOME`."""
     other_names: tuple[str, ...] = ()

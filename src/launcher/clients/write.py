@@ -42,7 +42,7 @@ def locate(file: ConfigFile, *, home: Path, environ: Mapping[str, str], system: 
 
     XDG_CONFIG_HOME and a client's own variable for its folder are honoured.
     """
-    below = file.macos_path if system == "darwin" and file.macos_path else file.path
+    below = {"darwin": file.macos_path, "win32": file.windows_path}.get(system) or file.path
     path = home / below
     own, xdg = environ.get(file.folder_env or ""), environ.get("XDG_CONFIG_HOME")
     if own:

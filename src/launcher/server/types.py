@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,16 @@ DEFAULT_HOST = "127.0.0.1"
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
-def key_command(key_file: Path) -> str:
-    """The shell command that prints the first key of a file, as llama-server reads it: no comment, no empty line."""
+def key_command(key_file: Path, *, system: str = sys.platform) -> str:
+    """The shell command that prints the first key of a file, as llama-server reads it: no comment, no empty line.
+
+    That of Windows works from PowerShell and from cmd, where some clients run it.
+    """
+    if system == "win32":
+        # No `$` in it: the PowerShell that it is typed into would put something in its place.
+        path = str(key_file).replace("'", "''")
+        lines = f"Select-String -LiteralPath '{path}' -Pattern '^[^#\\s]'"
+        return f'powershell -NoProfile -Command "({lines} | Select-Object -First 1).Line"'
     return f"grep -m1 '^[^#[:space:]]' {shlex.quote(str(key_file))}"
 
 
