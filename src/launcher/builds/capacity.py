@@ -13,7 +13,7 @@ from launcher.units import GIB, MIB, format_bytes
 
 _JOB_BYTES: dict[Backend, int] = {
     "cpu": GIB,
-    "cuda": 2 * GIB,
+    "cuda": 3 * GIB // 2,
     "rocm": 2 * GIB,
     "sycl": 2 * GIB,
     "vulkan": 3 * GIB // 2,

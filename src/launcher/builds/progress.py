@@ -16,11 +16,11 @@ _WEIGHTS = (
     ("template-instances/fattn-tile", 30.0),
     ("template-instances/fattn-mma", 25.0),
     ("template-instances/mmq", 40.0),
-    ("template-instances/mmf", 10.0),
-    ("template-instances/fattn-vec", 10.0),
+    ("template-instances/mmf", 25.0),
+    ("template-instances/fattn-vec", 12.0),
     (".cu.o", 7.0),
     ("ggml-vulkan.cpp.o", 40.0),
-    (".o", 2.0),
+    (".o", 4.0),
 )
 """Seconds of one core that a file takes, by a part of its name (measured for one architecture; see README.md)."""
 
