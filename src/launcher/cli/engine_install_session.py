@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -20,7 +21,7 @@ from launcher.builds.prebuilt import install as install_prebuilt
 from launcher.builds.releases import GitHub, checked_address
 from launcher.builds.selftest import self_test
 from launcher.builds.shelf import Shelf, read_shelf
-from launcher.builds.source import PACKAGE, get_source, known_sha256, pinned_version
+from launcher.builds.source import get_source, known_sha256, pinned_version
 from launcher.builds.toolchain import probe_toolchain
 from launcher.builds.types import AUTO, BACKENDS, Backend, Build
 from launcher.cli.context import is_offline, load_settings
@@ -90,7 +91,21 @@ def run_install(wishes: InstallWishes, *, dry_run: bool, yes: bool, as_json: boo
         )
 
 
-def decide(wishes: InstallWishes, own: Folders, *, offline: bool = False, shelf: Shelf | None = None) -> Decision:
+def newest_version(own: Folders) -> str:
+    """The newest llama-cpp-python on the person's package index. Raises NetworkError where it does not answer."""
+    folder = own.cache / "engines"
+    folder.mkdir(parents=True, exist_ok=True)
+    return Pip(command=probe_toolchain().pip, log=folder / "pip.log").newest(PACKAGE, folder)
+
+
+def decide(
+    wishes: InstallWishes,
+    own: Folders,
+    *,
+    offline: bool = False,
+    shelf: Shelf | None = None,
+    newest: Callable[[Folders], str] = newest_version,
+) -> Decision:
     """Which engine this machine should get; asks the package index where the newest version is wished for.
 
     Raises:
@@ -100,7 +115,8 @@ def decide(wishes: InstallWishes, own: Folders, *, offline: bool = False, shelf:
     from launcher.doctor.sources import Sources
     from launcher.doctor.system import read_platform
 
-    wish = Wish(backend=_backend(wishes.backend), how=_how(wishes.how), version=_version(wishes.version, own, offline))
+    version = _newest(newest, own, offline=offline) if wishes.version == LATEST else _version(wishes.version)
+    wish = Wish(backend=_backend(wishes.backend), how=_how(wishes.how), version=version)
     facts = read_facts(own.data, packages=packages_for(read_platform(Sources())))
     return propose(facts, wish, shelf or read_shelf())
 
@@ -219,26 +235,24 @@ def _how(text: str | None) -> How | None:
     raise UsageError(f"--how takes build or prebuilt, not {text!r}", hint="gpt-oss engine install --how prebuilt")
 
 
-def _version(text: str | None, own: Folders, offline: bool) -> str:
-    if text is not None and text != LATEST:
-        if not text[:1].isdecimal() or not all(part.isalnum() for part in text.split(".")):
-            raise UsageError(f"{text!r} is no version", hint="gpt-oss engine install --version latest")
-        return text
-    pinned = pinned_version()
-    if text is None:
-        if pinned is None:
-            raise UsageError(
-                "the launcher's own metadata names no version of llama-cpp-python: say which",
-                hint="gpt-oss engine install --version latest",
-            )
-        return pinned
+def _version(text: str | None) -> str:
+    version = text or pinned_version()
+    if version is None:
+        raise UsageError(
+            "the launcher's own metadata names no version of llama-cpp-python: say which",
+            hint="gpt-oss engine install --version latest",
+        )
+    if not version[:1].isdecimal() or not all(part.isalnum() for part in version.split(".")):
+        raise UsageError(f"{version!r} is no version", hint="gpt-oss engine install --version latest")
+    return version
+
+
+def _newest(newest: Callable[[Folders], str], own: Folders, *, offline: bool) -> str:
     if offline:
         raise NetworkError(
             "the newest version is asked of your package index, and offline mode is on", hint="gpt-oss engine install"
         )
-    folder = own.cache / "engines"
-    folder.mkdir(parents=True, exist_ok=True)
     say("asking your package index for the newest llama-cpp-python")
-    newest = Pip(command=probe_toolchain().pip, log=folder / "pip.log").newest(PACKAGE, folder)
-    say(f"{newest} is the newest" + (", which this launcher is made for" if newest == pinned else ""))
-    return newest
+    found = newest(own)
+    say(f"{found} is the newest" + (", which this launcher is made for" if found == pinned_version() else ""))
+    return found
