@@ -105,6 +105,11 @@ LIBRARY = "RuntimeError: Failed to load shared library '/data/lib/libllama.so': 
             "ggml.c:1: GGML_ASSERT(a == b) failed\n#1 0x0 in main ()\n",
             "it crashed while loading its libraries (SIGABRT): ggml.c:1: GGML_ASSERT(a == b) failed",
         ),
+        (
+            -6,
+            "CUDA error: no kernel image is available\n  current device: 0\n/ggml-cuda.cu:94: CUDA error\n#1 in main",
+            "it crashed while loading its libraries (SIGABRT): CUDA error: no kernel image is available",
+        ),
         (0xC0000005, "", "it crashed while loading its libraries (an access violation)"),
         (
             0xC000001D - 2**32,
@@ -157,8 +162,12 @@ def test_how_it_ended(status: int | None, stderr: str, expected: str) -> None:
 
 def test_what_llama_cpp_refused_and_what_python_raised() -> None:
     doing = replace(WELL, doing="loading the demo model on CUDA0", done=False)
-    assert told(replace(doing, refused="llama.cpp could not load it: out of memory")) == (
-        "llama.cpp could not load it: out of memory (loading the demo model on CUDA0)"
+    assert told(replace(doing, refused="llama.cpp could not load it: a tensor is missing")) == (
+        "llama.cpp could not load it: a tensor is missing (loading the demo model on CUDA0)"
+    )
+    assert told(replace(doing, refused="no context of 512 tokens: failed to allocate CUDA0 buffer")) == (
+        "no context of 512 tokens: failed to allocate CUDA0 buffer (loading the demo model on CUDA0); "
+        "other programs may hold its memory"
     )
     assert told(doing, 1, "TypeError: no") == "it failed while loading the demo model on CUDA0: TypeError: no"
 

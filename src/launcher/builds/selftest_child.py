@@ -12,6 +12,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,9 @@ CASES: Mapping[str, tuple[int, bool]] = {
 _GPU_TYPES = frozenset({1, 2})
 """GGML_BACKEND_DEVICE_TYPE_GPU and _IGPU (ggml-backend.h)."""
 
+_LOG_ERROR = 4
+"""GGML_LOG_LEVEL_ERROR (ggml.h)."""
+
 Tell = Callable[[Mapping[str, Any]], None]
 Row = Sequence[float]
 
@@ -61,11 +65,27 @@ def main() -> None:
     load_llama_cpp()  # registers backends that are files of their own
     table = json.loads(Path(order["reference"]).read_text(encoding="utf-8"))
     table.pop("schema")
-    with captured_log(llama_cpp) as log:
+    with captured_log(llama_cpp) as log, _errors_told(llama_cpp, log):
         try:
             _Test(llama_cpp, log, tell, from_jsonable(Reference, table), Path(order["model"])).run()
         except EngineError as error:
             tell({"refused": error.message})
+
+
+@contextmanager
+def _errors_told(llama_cpp: Any, log: deque[str]) -> Iterator[None]:
+    """What llama.cpp logs as an error goes to stderr as well: where it ends the process, the log is lost."""
+
+    @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]  # a ctypes function type
+    def keep(level: int, text: bytes, _data: object) -> None:
+        line = text.decode("utf-8", "replace")
+        log.append(line.rstrip("\n"))
+        if level == _LOG_ERROR:
+            sys.stderr.write(line)
+            sys.stderr.flush()
+
+    llama_cpp.llama_log_set(keep, None)
+    yield
 
 
 class _Test:

@@ -19,6 +19,7 @@ _SHOWN = 200
 _WINDOWS = {0xC0000005: "an access violation", 0xC0000374: "a corrupted heap", 0xC0000409: "an abort"}
 """NTSTATUS values that a crash ends with."""
 _ILLEGAL = 0xC000001D
+_FULL = re.compile(r"out of memory|alloc", re.IGNORECASE)
 _COMMIT = re.compile(r"commit ([0-9a-f]{7,40})|version: \d+ \(([0-9a-f]{7,40})\)")
 """In what `llama-server --version` says (common/arg.cpp)."""
 
@@ -123,16 +124,18 @@ def _wrong(said: Heard) -> str | None:
 
 def _ended(said: Heard, status: int | None, stderr: str) -> str | None:
     doing = said.doing or "starting"
-    told = _told(stderr)
+    told = _last_line(stderr)
     if said.refused is not None:
-        return f"{said.refused} ({doing})"
+        full = "; other programs may hold its memory" if _FULL.search(said.refused) else ""
+        return f"{said.refused} ({doing}){full}"
     if status is None:
         return f"it hung while {doing}"
     if status in {-signal.SIGILL, _ILLEGAL, _ILLEGAL - 2**32}:
         return f"it was compiled for another CPU: it met an instruction that this one does not have while {doing}"
     crash = _crash(status)
     if crash is not None:
-        return f"it crashed while {doing} ({crash}){f': {told[:_SHOWN]}' if told else ''}"
+        complaint = _complaint(stderr)
+        return f"it crashed while {doing} ({crash}){f': {complaint[:_SHOWN]}' if complaint else ''}"
     if status != 0:
         return (
             _not_loaded(told) if not said.about else f"it failed while {doing}: {told[:_SHOWN] or f'status {status}'}"
@@ -146,11 +149,16 @@ def _crash(status: int) -> str | None:
     return _WINDOWS.get(status % 2**32)
 
 
-def _told(stderr: str) -> str:
+def _last_line(stderr: str) -> str:
+    """Where Python says what it raised."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    # An assertion of ggml is followed by a backtrace, which says less.
-    telling = [line for line in lines if "GGML_ASSERT" in line or "error" in line.lower()]
-    return (telling or lines or [""])[-1]
+    return lines[-1] if lines else ""
+
+
+def _complaint(stderr: str) -> str:
+    """The cause of a crash: what comes after it passes it on, or is a backtrace."""
+    telling = [line.strip() for line in stderr.splitlines() if "GGML_ASSERT" in line or "error" in line.lower()]
+    return telling[0] if telling else _last_line(stderr)
 
 
 def _not_loaded(told: str) -> str:
@@ -184,7 +192,7 @@ def program_fault(status: int | None, text: str, build: Build) -> str | None:
         return "its llama-server hangs"
     if status != 0:
         crash = _crash(status)
-        why = f"it crashed ({crash})" if crash is not None else _not_loaded(_told(text))
+        why = f"it crashed ({crash})" if crash is not None else _not_loaded(_last_line(text))
         return f"its llama-server does not start: {why}"
     found = _COMMIT.search(text)
     recorded = build.record.commit if build.record is not None else None
