@@ -281,9 +281,10 @@ def test_where_nothing_fits_and_nothing_is_wanted_it_is_an_error(person: Person)
         person.planned()
 
 
-def test_the_end_of_the_input_is_an_interrupt(person: Person) -> None:
+def test_the_end_of_the_input_is_an_interrupt(person: Person, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(KeyboardInterrupt):
         person.planned()
+    assert capsys.readouterr().err.endswith(f"{ASKED}\n")
     assert read_answer(person.state_dir) is None
 
 

@@ -196,8 +196,12 @@ def _reply(means: Means, *, default: Reply) -> Reply:
     while True:
         sys.stderr.write(f"Get it now? [{'Y/n' if default == 'yes' else 'y/N'}/never] ")
         sys.stderr.flush()
-        line = means.read_line()
+        try:
+            line = means.read_line()
+        except KeyboardInterrupt:
+            line = ""
         if not line:
+            say("")  # what follows begins on a line of its own
             raise KeyboardInterrupt
         match line.strip().lower():
             case "":
