@@ -79,3 +79,20 @@ def test_an_unknown_quant() -> None:
 def test_suggest() -> None:
     assert suggest("q8", ["Q8_0", "F16"]) == "Q8_0"
     assert suggest("x", []) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["C:\\models\\gpt-oss", "d:/models/gpt-oss", ".\\gpt-oss", "..\\gpt-oss", "\\\\nas\\models\\gpt-oss"]
+)
+def test_a_path_of_windows_is_one_there(text: str) -> None:
+    nothing = {"exists": lambda _path: False}
+    assert parse_request(text, system="win32", **nothing) == FromPath(path=Path(text))  # type: ignore[arg-type]
+    with pytest.raises(UsageError):
+        parse_request(text, system="linux", **nothing)  # type: ignore[arg-type]
+
+
+def test_a_drive_letter_is_no_quant_and_no_owner() -> None:
+    for text in ("C:\\models\\gpt-oss-20b.gguf", "C:/models/gpt-oss-20b.gguf"):
+        assert isinstance(parse_request(text, system="win32"), FromPath)
+    found = parse_request("ggml-org/gpt-oss-20b-GGUF:Q8_0", system="win32", exists=lambda _path: False)
+    assert found == FromRepo(repo="ggml-org/gpt-oss-20b-GGUF", quant="Q8_0")

@@ -210,3 +210,12 @@ def test_commits(text: object, commit: str | None) -> None:
 def test_exit_statuses(status: int, part: str | None) -> None:
     explained = explain_exit(status, "")
     assert explained is None if part is None else part in (explained or "")
+
+
+def test_windows_looks_for_libraries_beside_the_makers_tools() -> None:
+    from launcher.hardware.engine_probe import dll_folders
+
+    there = {"C:\\CUDA\\bin", "C:\\CUDA\\bin\\x64"}
+    environ = {"CUDA_PATH": "C:\\CUDA", "HIP_PATH": "C:\\gone"}
+    assert dll_folders("C:\\site\\lib", environ, there.__contains__) == ["C:\\site\\lib", *sorted(there)]
+    assert dll_folders("C:\\site\\lib", {}, there.__contains__) == ["C:\\site\\lib"]

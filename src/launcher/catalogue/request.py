@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,9 @@ from launcher.errors import UsageError
 
 RELEASES = {"20b": "gpt-oss-20b", "120b": "gpt-oss-120b", "gpt-oss-20b": "gpt-oss-20b", "gpt-oss-120b": "gpt-oss-120b"}
 _REPO = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?::([\w.-]+))?\Z", re.ASCII)
+
+_OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\.{0,2}\\")
+r"""How a path begins there: `C:\`, `\\server`, `.\`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +41,11 @@ class FromPath:
 
 
 def parse_request(
-    text: str, *, known_repos: Iterable[str] = (), exists: Callable[[Path], bool] | None = None
+    text: str,
+    *,
+    known_repos: Iterable[str] = (),
+    exists: Callable[[Path], bool] | None = None,
+    system: str = sys.platform,
 ) -> AnyRelease | FromRepo | FromPath:
     """Read the value of `--model`. A file that exists wins over a repository of that name.
 
@@ -50,7 +58,8 @@ def parse_request(
     if lowered in RELEASES:
         return AnyRelease(model=RELEASES[lowered])
     path = _expanded(text)
-    if lowered.endswith(".gguf") or (text and (exists or _exists)(path)) or text.startswith(("/", "./", "../", "~")):
+    looks_so = text.startswith(("/", "./", "../", "~")) or (system == "win32" and _OF_WINDOWS.match(text) is not None)
+    if lowered.endswith(".gguf") or looks_so or (text and (exists or _exists)(path)):
         return FromPath(path=path)
     match = _REPO.match(text.strip())
     if match:

@@ -199,7 +199,7 @@ def _clear(_world: World, talk: Talk, _rest: str) -> Next:
 def _save(world: World, talk: Talk, rest: str) -> Next:
     if not talk.conversation.messages:
         raise UsageError("nothing has been said yet")
-    if rest.endswith(".json") or "/" in rest:
+    if rest.endswith(".json") or Path(rest).name != rest:
         path = Path(rest).expanduser()
         world.save(path, world.spell["json"](world.saved(talk)))
         talk.say(f"Saved as {path}; /load {path} goes on with it.")

@@ -42,6 +42,9 @@ def _run_flushed(app: Callable[[], object]) -> None:
         # A letter that this terminal cannot show is no reason to stop an answer.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+            if sys.platform == "win32" and not stream.isatty():
+                # JSON in a pipe or a file is UTF-8, whatever the language of this system.
+                stream.reconfigure(encoding="utf-8")
     try:
         app()
     finally:

@@ -18,11 +18,14 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from typing import Any
 
 # enum ggml_backend_dev_type, in order.
 _TYPES = ("CPU", "GPU", "IGPU", "ACCEL", "META")
 _LIBRARIES = ("llama", "ggml", "ggml-base")
+_INNER = ("bin", "bin\\x64", "lib")
+"""Below the maker's folder; CUDA 13 has its libraries in the second."""
 _SPELLINGS = ("lib{}.so", "lib{}.dylib", "{}.dll", "lib{}.dll")
 
 
@@ -53,7 +56,8 @@ class _Symbols:
 
     def __init__(self, folder: str) -> None:
         if sys.platform == "win32":
-            os.add_dll_directory(folder)
+            for place in dll_folders(folder, os.environ, os.path.isdir):
+                os.add_dll_directory(place)
         self._libraries = [self._load(folder, name) for name in _LIBRARIES]
 
     @staticmethod
@@ -73,6 +77,12 @@ class _Symbols:
                 function.argtypes = argtypes
                 return function
         raise OSError(f"this build of llama.cpp has no {name}")
+
+
+def dll_folders(folder: str, environ: Mapping[str, str], is_dir: Callable[[str], bool]) -> list[str]:
+    """Where Windows looks for libraries: those of the GPU's maker are beside his tools, as llama_cpp itself has it."""
+    beside = [f"{environ[name]}\\{inner}" for name in ("CUDA_PATH", "HIP_PATH") if name in environ for inner in _INNER]
+    return [folder, *(place for place in beside if is_dir(place))]
 
 
 def _text(value: bytes | None) -> str | None:
