@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from launcher.builds import store
-from launcher.builds.compile import compile_build
+from launcher.builds.compile import again, compile_build
 from launcher.builds.compile_types import CompileRequest, Event, Phase, Step
 from launcher.builds.disk import locked
 from launcher.builds.prepare import Workshop, prepare
@@ -25,6 +25,7 @@ from launcher.builds.toolchain import probe_toolchain
 from launcher.builds.types import Build, SelfTest
 from launcher.errors import DamagedFileError, DoesNotFitError, EngineError, LauncherError, NetworkError, UsageError
 from launcher.units import GIB
+from tests.cli.sandbox import assert_runnable
 from tests.fakes.toolchain import toolchain, write_sdist
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
@@ -104,11 +105,6 @@ def test_from_an_archive_into_the_store(tmp_path: Path, tools: Toolchain) -> Non
     folder = build.site.parent
     assert "cmake" in (folder / "build.log").read_text()
     assert (folder / "licences" / "0-LICENSE.md").read_text() == "MIT\n"
-
-
-@needs_cmake
-def test_the_program_runs_where_the_work_folder_is_gone(tmp_path: Path, tools: Toolchain) -> None:
-    build = run(tmp_path, tools, write_sdist(tmp_path / "sdist"))
     done = subprocess.run([build.site / "bin" / "llama-server"], capture_output=True, text=True, check=True, timeout=30)
     assert done.stdout == "version: 1\n"
 
@@ -165,23 +161,32 @@ fatal error: Killed signal terminated program cc1plus >&2; exit 1")\n'
     archive = write_sdist(tmp_path / "sdist", changes={"CMakeLists.txt": killed})
     with pytest.raises(EngineError, match="for want of memory") as caught:
         run(tmp_path, tools, archive)
-    assert caught.value.hint == "gpt-oss engine build cpu --jobs 1"
+    hint = f"gpt-oss engine build cpu --version 9.9.9 --source {archive} --jobs 1"
+    assert caught.value.hint == hint
+    assert_runnable(hint)
+
+
+def test_the_same_again() -> None:
+    request = CompileRequest(
+        backend="cuda", version="0.3.36", architectures=("89", "90"), definitions=(("CMAKE_CUDA_FLAGS", "-g -I/x"),)
+    )
+    told = "gpt-oss engine build cuda --version 0.3.36 --arch 89 --arch 90 --define 'CMAKE_CUDA_FLAGS=-g -I/x'"
+    assert again(request) == told
+    assert_runnable(told)
 
 
 @needs_cmake
-def test_an_engine_that_fails_its_self_test_is_kept_and_not_used(tmp_path: Path, tools: Toolchain) -> None:
-    build = run(tmp_path, tools, write_sdist(tmp_path / "sdist"), self_test=failing)
-    assert not build.usable
-    assert store.installed(tmp_path / "data")[0] == (build,)
-
-
-@needs_cmake
-def test_one_that_works_is_not_given_up_for_one_that_does_not(tmp_path: Path, tools: Toolchain) -> None:
+def test_an_engine_that_fails_is_kept_unused_and_one_that_works_is_not_given_up_for_it(
+    tmp_path: Path, tools: Toolchain
+) -> None:
     archive = write_sdist(tmp_path / "sdist")
-    older = run(tmp_path, tools, archive)
+    failed = run(tmp_path, tools, archive, self_test=failing)
+    assert not failed.usable
+    assert store.installed(tmp_path / "data")[0] == (failed,)
+    works = run(tmp_path, tools, archive)
     with pytest.raises(EngineError, match="the older one is kept: it computes nonsense"):
         run(tmp_path, tools, archive, self_test=failing)
-    assert store.installed(tmp_path / "data")[0] == (older,)
+    assert store.installed(tmp_path / "data")[0] == (works,)
 
 
 @needs_cmake

@@ -171,7 +171,7 @@ class _Compilation:
         hint = "gpt-oss doctor"
         if failure.fewer_jobs:
             fewer = max(1, self._ready.capacity.jobs // 2)
-            hint = f"gpt-oss engine build {self._request.backend} --jobs {fewer}"
+            hint = again(replace(self._request, jobs=fewer))
         first = (f"first error: {failure.first}",) if failure.first else ()
         return EngineError(
             message, log=failed.outcome.lines[-40:], hint=hint, details=(*first, f"log: {self._work.log}")
@@ -220,6 +220,16 @@ class _Compilation:
                 hint="gpt-oss engine list",
                 details=(f"log: {self._work.log}",),
             )
+
+
+def again(request: CompileRequest) -> str:
+    """The command that asks for the same, so that it goes on with what is compiled."""
+    words = ["gpt-oss", "engine", "build", request.backend, "--version", request.version]
+    words += [word for name in request.architectures or () for word in ("--arch", name)]
+    words += [word for name, value in request.definitions for word in ("--define", f"{name}={value}")]
+    words += ["--source", str(request.source)] if request.source is not None else []
+    words += ["--jobs", str(request.jobs)] if request.jobs is not None else []
+    return shlex.join(words)
 
 
 class _Failed(Exception):  # noqa: N818  # it never leaves this module
