@@ -20,6 +20,7 @@ from launcher.cli.engine_install_session import (
     bindings,
     decide,
     look_up_for,
+    newest_version,
     not_to_be_had,
     packages_for,
     run_install,
@@ -171,6 +172,12 @@ def test_the_newest_version_is_the_package_indexs(github: FakeGitHub, shelf: She
     assert "0.3.99 is the newest\n" in capfd.readouterr().err
     found = look_up_for(decision, shelf=shelf)
     assert (found.pinned, found.assets[0].name) == (Pinned(commit="e" * 40, tag="b42"), "llama-b42-bin-test-x64.tar.gz")
+
+
+def test_the_index_is_asked_through_pip(tmp_path: Path) -> None:
+    (tmp_path / "pip.py").write_text("print('llama-cpp-python (0.3.41)')", encoding="utf-8")
+    command = (sys.executable, "-I", "-S", str(tmp_path / "pip.py"))
+    assert newest_version(folders(), command) == "0.3.41"
 
 
 def test_what_came_of_it_says_what_plans_take(tmp_path: Path, capfd: Said) -> None:

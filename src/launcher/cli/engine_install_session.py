@@ -21,7 +21,7 @@ from launcher.builds.prebuilt import install as install_prebuilt
 from launcher.builds.releases import GitHub, checked_address
 from launcher.builds.selftest import self_test
 from launcher.builds.shelf import Shelf, read_shelf
-from launcher.builds.source import get_source, known_sha256, pinned_version
+from launcher.builds.source import PACKAGE, get_source, known_sha256, pinned_version
 from launcher.builds.toolchain import probe_toolchain
 from launcher.builds.types import AUTO, BACKENDS, Backend, Build
 from launcher.cli.context import is_offline, load_settings
@@ -91,11 +91,16 @@ def run_install(wishes: InstallWishes, *, dry_run: bool, yes: bool, as_json: boo
         )
 
 
-def newest_version(own: Folders) -> str:
-    """The newest llama-cpp-python on the person's package index. Raises NetworkError where it does not answer."""
+def newest_version(own: Folders, pip: tuple[str, ...] | None = None) -> str:
+    """The newest llama-cpp-python on the person's package index, by the pip that is here.
+
+    Raises:
+        NetworkError: it does not answer.
+    """
     folder = own.cache / "engines"
     folder.mkdir(parents=True, exist_ok=True)
-    return Pip(command=probe_toolchain().pip, log=folder / "pip.log").newest(PACKAGE, folder)
+    command = probe_toolchain().pip if pip is None else pip
+    return Pip(command=command, log=folder / "pip.log").newest(PACKAGE, folder)
 
 
 def decide(
