@@ -205,7 +205,7 @@ def _smaller_model(weighed: Sequence[Weighed], winner: Weighed) -> Iterator[str]
 
 def _other_devices(machine: Machine, winner: Weighed) -> Iterator[str]:
     for idle in machine.hardware.idle_devices:
-        yield f"{idle.description}: {idle.reason}" + (f" Run: {idle.remedy}" if idle.remedy else "")
+        yield f"{idle.description}: {idle.reason.removesuffix('.')}." + (f" Run: {idle.remedy}" if idle.remedy else "")
     used = winner.best.params.devices
     others = [d.name for d in machine.hardware.devices if d.name not in used and d.kind == "gpu"]
     if others and used:
