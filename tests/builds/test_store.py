@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from launcher.builds import disk, store
@@ -14,6 +16,7 @@ from launcher.builds.types import AUTO, Build
 from launcher.builds.users import User, users_of
 from launcher.errors import DamagedFileError, LauncherError, UsageError
 from tests.builds.copies import FAILED, record
+from tests.systems import LINUX, POSIX
 
 
 def fill(staging: Path, text: str = "one") -> Path:
@@ -207,7 +210,7 @@ def test_files_with_several_names_count_once(tmp_path: Path) -> None:
 # Who uses a folder
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="files in memory are told by /proc")
+@LINUX
 def test_this_process_uses_its_own_libraries(tmp_path: Path) -> None:
     import _ctypes
 
@@ -226,5 +229,44 @@ def test_users_by_what_they_have_in_memory(tmp_path: Path) -> None:
     (tmp_path / "proc" / "9" / "comm").write_text("llama-server\n")
     (tmp_path / "proc" / "13").mkdir()
     (tmp_path / "proc" / "self").mkdir()
-    assert users_of(folder, proc=tmp_path / "proc") == (User(pid=9, name="llama-server"), User(pid=12, name=None))
-    assert users_of(folder, proc=tmp_path / "none") == ()
+    assert users_of(folder, proc=tmp_path / "proc", system="linux") == (
+        User(pid=9, name="llama-server"),
+        User(pid=12, name=None),
+    )
+    assert users_of(folder, proc=tmp_path / "none", system="linux") == ()
+
+
+def test_users_where_the_system_does_not_tell_files_in_memory(tmp_path: Path) -> None:
+    program = Path(psutil.Process().exe())
+    (own,) = [user for user in users_of(program.parent, system="darwin") if user.pid == os.getpid()]
+    assert own.name == program.name
+    assert users_of(tmp_path, system="darwin") == ()
+
+
+HOLDS = """
+import sys
+from pathlib import Path
+from launcher.builds import store
+with store.staged(Path(sys.argv[1]), "cpu-1") as staging:
+    (staging / "half").write_text("of a build")
+    print("filling", flush=True)
+    sys.stdin.read()
+"""
+
+
+@POSIX
+def test_a_killed_install_is_cleaned_by_the_next(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDS, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"filling\n"
+        assert store.clean(tmp_path) == 0, "it is at work"
+        with pytest.raises(UsageError, match="another process is making or removing"), store.staged(tmp_path, "cpu-1"):
+            pass
+        process.kill()
+        process.wait()
+    (folder,) = left(tmp_path)
+    assert folder.endswith(".filling")
+    make(tmp_path)
+    assert (names(tmp_path), left(tmp_path)) == (["cpu-1"], [])

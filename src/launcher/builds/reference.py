@@ -20,8 +20,8 @@ MEAN_KL = 0.002
 operation to 0.0012 and more, most of it to over 0.01: README.md beside this file has the table."""
 MAX_KL = 1.0
 """Nats at any position; sound arithmetic came to 0.16 at most."""
-_LEAST = -30.0
-"""Logarithm of the least chance that is told apart from none."""
+_LEAST = 1e-10
+"""The least chance of all others together that is told apart from none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,18 +88,18 @@ def predicted(logits: Sequence[float], n_top: int = N_TOP) -> Prediction:
     """A prediction from logits."""
     logs = log_softmax(logits)
     ids = sorted(range(len(logs)), key=lambda token: -logs[token])[:n_top]
-    left = sum(math.exp(log) for token, log in enumerate(logs) if token not in set(ids))
-    return Prediction(
-        ids=tuple(ids),
-        logs=tuple(round(logs[token], 5) for token in ids),
-        rest=round(max(_LEAST, math.log(left)) if left > 0 else _LEAST, 5),
-    )
+    kept = [logs[token] for token in ids]
+    return Prediction(ids=tuple(ids), logs=tuple(round(log, 5) for log in kept), rest=round(_rest(kept), 5))
+
+
+def _rest(kept: Sequence[float]) -> float:
+    return math.log(max(_LEAST, 1 - math.fsum(map(math.exp, kept))))
 
 
 def log_softmax(logits: Sequence[float]) -> list[float]:
     """Logarithms of the chances."""
     top = max(logits)
-    total = top + math.log(math.fsum(math.exp(logit - top) for logit in logits))
+    total = top + math.log(math.fsum([math.exp(logit - top) for logit in logits]))
     return [logit - total for logit in logits]
 
 
@@ -126,13 +126,10 @@ def divergence(prediction: Prediction, logits: Sequence[float]) -> float | None:
 
     Never more than that of the whole vocabulary, since what is put together can only become more alike.
     """
-    if not all(math.isfinite(logit) for logit in logits):
+    if not all(map(math.isfinite, logits)):
         return None
     logs = log_softmax(logits)
-    kept = set(prediction.ids)
-    left = math.fsum(math.exp(log) for token, log in enumerate(logs) if token not in kept)
-    rest = max(_LEAST, math.log(left)) if left > 0 else _LEAST
-    pairs = [(ours, logs[token]) for token, ours in zip(prediction.ids, prediction.logs, strict=True)]
-    pairs.append((prediction.rest, rest))
+    theirs = [logs[token] for token in prediction.ids]
+    pairs = [*zip(prediction.logs, theirs, strict=True), (prediction.rest, _rest(theirs))]
     # Rounding goes below by 1e-5.
-    return max(0.0, math.fsum(math.exp(ours) * (ours - theirs) for ours, theirs in pairs))
+    return max(0.0, math.fsum(math.exp(one) * (one - other) for one, other in pairs))

@@ -127,6 +127,7 @@ class _Test:
             else replace(ON_THE_CPU, devices=(device,), n_gpu_layers=_ALL_LAYERS, repack=False)
         )
         with LlamaModel.load(self._lib, self._model, params, self._log) as model:
+            self._check_vocabulary(model)
             for name, (n_ubatch, flash_attn) in CASES.items():
                 self._tell({"doing": f"computing {name} on {where}"})
                 found = self._rows(model, replace(params, n_ubatch=n_ubatch, flash_attn=flash_attn))
@@ -135,13 +136,16 @@ class _Test:
             self._tell({"doing": f"continuing a text on {where}"})
             self._tell({"device": device, "continued": self._continued(model, params)})
 
-    def _rows(self, model: LlamaModel, params: LoadParams) -> Iterator[Row]:
+    def _check_vocabulary(self, model: LlamaModel) -> None:
         if model.n_vocab != self._reference.n_vocab:
             raise EngineError(f"it reads {model.n_vocab} tokens of the demo model's {self._reference.n_vocab}")
+        for prompt in self._reference.prompts:
+            if tuple(model.tokenize(prompt.text, parse_special=True)) != prompt.tokens:
+                raise EngineError("it splits a text into other tokens")
+
+    def _rows(self, model: LlamaModel, params: LoadParams) -> Iterator[Row]:
         with LlamaContext.open(self._lib, model, params, self._log) as context:
             for prompt in self._reference.prompts:
-                if tuple(model.tokenize(prompt.text, parse_special=True)) != prompt.tokens:
-                    raise EngineError("it splits a text into other tokens")
                 context.clear()
                 yield from rows_of(self._lib, context, prompt.tokens, prompt.scored)
 

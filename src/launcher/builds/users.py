@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,16 +19,14 @@ class User:
     name: str | None
 
 
-def users_of(folder: Path, *, proc: Path | None = None) -> tuple[User, ...]:
+def users_of(folder: Path, *, proc: Path = _PROC, system: str = sys.platform) -> tuple[User, ...]:
     """Processes of this person that use files of a folder, by pid. Those that the system does not tell are missing.
 
     Linux tells every file in memory. Elsewhere the programs themselves are told, and children that have the folder on
     their search path; a library in use does no harm there: Windows refuses to remove it, and macOS keeps it until its
     last user is gone.
     """
-    if proc is None and sys.platform != "linux":
-        return _users_by_psutil(folder)
-    return _users_by_maps(folder, proc or _PROC)
+    return _users_by_maps(folder, proc) if system == "linux" else _users_by_psutil(folder)
 
 
 def _users_by_maps(folder: Path, proc: Path) -> tuple[User, ...]:
@@ -60,10 +59,10 @@ def _users_by_psutil(folder: Path) -> tuple[User, ...]:
     real = os.path.realpath(folder)
     found = []
     for process in psutil.process_iter():
-        try:
-            paths = [process.exe(), *process.environ().get("PYTHONPATH", "").split(os.pathsep)]
-        except (psutil.Error, OSError):
-            continue
+        paths = []
+        with suppress(psutil.Error, OSError):  # somebody else's, or gone
+            paths.append(process.exe())
+            paths += process.environ().get("PYTHONPATH", "").split(os.pathsep)
         if any(path and Path(os.path.realpath(path)).is_relative_to(real) for path in paths):
-            found.append(User(pid=process.pid, name=process.name()))
+            found.append(User(pid=process.pid, name=Path(paths[0]).name or None))
     return tuple(sorted(found, key=lambda user: user.pid))
