@@ -12,7 +12,7 @@ from launcher.builds.compile_types import CompileRequest, Phase, Step
 from launcher.builds.prepare import Workshop, prepare
 from launcher.cli.engine_build_session import Wishes, request_of
 from launcher.cli.engine_build_view import CompileBar, print_prepared
-from launcher.errors import UsageError
+from launcher.errors import NetworkError, UsageError
 from launcher.units import GIB
 from tests.cli.sandbox import Sandbox, assert_runnable
 from tests.fakes.toolchain import CUDA_12_4, toolchain, write_sdist
@@ -82,6 +82,11 @@ def test_what_makes_no_sense(asked: Wishes, says: str) -> None:
     assert says in caught.value.message
     assert caught.value.hint is not None
     assert_runnable(caught.value.hint)
+
+
+def test_the_newest_is_asked_of_nobody_offline() -> None:
+    with pytest.raises(NetworkError, match="offline mode is on"):
+        request_of(wishes(version="latest", offline=True))
 
 
 def test_what_is_typed_is_what_is_asked_for() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 from collections.abc import Callable, Iterator
@@ -122,7 +123,8 @@ class _Compilation:
         self._tell(Phase(what="compiling"))
         planned: tuple[str, ...] = ()
         if cmake.ninja is not None and self._recipe.generator == "Ninja":
-            planned = planned_steps("\n".join(self._step([cmake.ninja, "-C", self._work.build.name, "-n"]).lines))
+            listing = self._step([cmake.ninja, "-C", self._work.build.name, "-n"], log=Path(os.devnull))
+            planned = planned_steps("\n".join(listing.lines))
         watch = Watch(planned, self._shop.clock_s)
 
         def read(line: str) -> None:
@@ -145,10 +147,12 @@ class _Compilation:
             if program.is_file():
                 self._step([str(program), "--version"])
 
-    def _step(self, command: list[str], on_line: Callable[[str], object] = lambda _line: None) -> Outcome:
+    def _step(
+        self, command: list[str], on_line: Callable[[str], object] = lambda _line: None, *, log: Path | None = None
+    ) -> Outcome:
         environ = {**self._cache_settings(), **self._shop.environ, **dict(self._recipe.environment)}
         environ["NINJA_STATUS"] = "[%f/%t] "
-        outcome = run_step(command, cwd=self._work.folder, log=self._work.log, environ=environ, on_line=on_line)
+        outcome = run_step(command, cwd=self._work.folder, log=log or self._work.log, environ=environ, on_line=on_line)
         if outcome.returncode != 0:
             raise _Failed(explain(outcome.lines), outcome)
         return outcome

@@ -47,7 +47,8 @@ def run_step(
         LauncherError: it cannot be started.
     """
     kept: deque[str] = deque(maxlen=_KEPT_LINES)
-    with log.open("ab") as file, contextlib.ExitStack() as stack:
+    # Unbuffered: whoever waits for a long compilation looks into its log.
+    with log.open("ab", buffering=0) as file, contextlib.ExitStack() as stack:
         file.write(f"$ {' '.join(command)}\n".encode())
         job = Job()
         stack.callback(job.end)

@@ -16,7 +16,9 @@ def build(
     ],
     version: Annotated[
         str | None,
-        typer.Option("--version", help="Of llama-cpp-python; the one that this launcher is made for.", metavar="X"),
+        typer.Option(
+            "--version", help="Of llama-cpp-python, or latest; the one that this launcher is made for.", metavar="X"
+        ),
     ] = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, help="Compilers at once; as many as CPUs and memory bear.")

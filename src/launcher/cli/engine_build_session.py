@@ -17,9 +17,10 @@ from launcher.builds.types import BACKENDS, Backend, Build
 from launcher.cli.context import is_offline, load_settings
 from launcher.cli.engine_build_view import CompileBar, document, print_prepared, print_result
 from launcher.cli.output import print_json, say
-from launcher.errors import EngineError, UsageError
+from launcher.errors import EngineError, NetworkError, UsageError
 from launcher.paths import folders
 
+LATEST = "latest"
 _VERSION = re.compile(r"\d+(?:\.\d+)*(?:[.+-]?[a-z0-9]+)*")
 _CUDA_ARCH = re.compile(r"\d{2,3}[af]?(?:-(?:real|virtual))?")
 _ROCM_ARCH = re.compile(r"gfx[0-9a-f]{3,5}(?::[a-z0-9:+-]+)?")
@@ -119,6 +120,8 @@ def _backend(name: str) -> Backend:
 def _version(wishes: Wishes) -> str:
     named = version_of(wishes.source) if wishes.source is not None else None
     version = wishes.version or named or pinned_version()
+    if version == LATEST:
+        version = _newest(wishes)
     if version is None:
         raise UsageError(
             "the launcher's own metadata names no version of llama-cpp-python: say which",
@@ -129,6 +132,18 @@ def _version(wishes: Wishes) -> str:
     if named is not None and named != version:
         raise UsageError(f"{wishes.source} is version {named}, not {version}", hint="gpt-oss engine build --help")
     return version
+
+
+def _newest(wishes: Wishes) -> str:
+    """The newest on the person's index. Raises NetworkError where that does not answer, or may not be asked."""
+    from launcher.cli.engine_install_session import newest_version
+
+    if is_offline(load_settings({"offline": wishes.offline})):
+        raise NetworkError(
+            "only the package index tells the newest version, and offline mode is on",
+            hint="gpt-oss engine build --help",
+        )
+    return newest_version(folders())
 
 
 def _architectures(backend: Backend, asked: tuple[str, ...]) -> tuple[str, ...] | None:
