@@ -228,3 +228,16 @@ def test_an_address_of_another_machine_is_refused() -> None:
 def test_where_no_port_is_left() -> None:
     with pytest.raises(LauncherError, match="no port is free"):
         ports.next_free("127.0.0.1", 65_535)
+
+
+def test_windows_lets_nobody_share_a_port() -> None:
+    """SO_REUSEADDR there is leave for two servers to listen at once, and any port would look free."""
+    asked = []
+
+    class Server:
+        def setsockopt(self, *what: int) -> None:
+            asked.append(what)
+
+    ports.prepare(Server(), system="win32")  # type: ignore[arg-type]
+    ports.prepare(Server(), system="linux")  # type: ignore[arg-type]
+    assert asked == [(socket.SOL_SOCKET, -5, 1), (socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)]

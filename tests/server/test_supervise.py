@@ -14,7 +14,7 @@ from launcher.errors import EngineError
 from launcher.server import registry
 from launcher.server.child import ChildEvent, Ended, LoadProgress, StateChange, Warned
 from launcher.server.log import LogFile
-from launcher.server.supervise import DELAYS_S, Job, MemoryRanOutError, supervise
+from launcher.server.supervise import DELAYS_S, Job, MemoryRanOutError, _wait_s, supervise
 from launcher.server.types import ServerRecord
 from tests.systems import POSIX
 
@@ -226,3 +226,10 @@ def test_handlers_of_signals_are_given_back(bench: Bench) -> None:
     before = signal.getsignal(signal.SIGTERM)
     bench.run([READY, signal.SIGTERM])
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_windows_looks_up_from_its_waiting_for_ctrl_c() -> None:
+    assert _wait_s(100.0, ready=True, system="linux") is None
+    assert _wait_s(100.0, ready=True, system="win32") == 1.0
+    assert _wait_s(0.25, ready=False, system="linux") == 0.25
+    assert _wait_s(-3.0, ready=False, system="win32") == 0.0

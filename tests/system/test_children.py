@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from launcher.system.children import OWN_GROUP, Job, start_in_background, with_libraries
+from launcher.system.children import OWN_GROUP, Job, python_itself, start_in_background, with_libraries
 from tests.fakes.kernel32 import FakeKernel32
 
 
@@ -94,3 +94,14 @@ def test_windows_finds_the_libraries_of_a_program_by_the_path(
     assert found == {expected: ";".join([str(tmp_path / "llama_cpp" / "lib"), *given.values()])}
     assert with_libraries(program, given, system="linux") == given
     assert with_libraries(str(tmp_path / "x" / "y" / "server"), given, system="win32") == given, "another's program"
+
+
+def test_the_python_of_a_virtual_environment_on_windows_is_another_process() -> None:
+    base = "C:\\Python\\python.exe"
+    assert python_itself(sys.executable, {"A": "b"}, system="win32", base=base) == (
+        base,
+        {"A": "b", "__PYVENV_LAUNCHER__": sys.executable},
+    )
+    for given in ({"system": "linux", "base": base}, {"system": "win32", "base": sys.executable}):
+        assert python_itself(sys.executable, {"A": "b"}, **given) == (sys.executable, {"A": "b"})
+    assert python_itself("other", {}, system="win32", base=base) == ("other", {}), "somebody else's is left as it is"

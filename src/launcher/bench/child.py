@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from launcher.engines.active import child_environ
 from launcher.errors import EngineError
-from launcher.system.children import OWN_GROUP
+from launcher.system.children import OWN_GROUP, python_itself
 
 LOG_LINES = 20
 """Of llama.cpp's log, what a child sends along with a refusal."""
@@ -67,13 +67,14 @@ def open_child(module: str, *, python: str, site: str | None = None) -> Iterator
     It computes with the build of llama.cpp in `site`; None: with the environment's.
     """
     with tempfile.TemporaryFile() as errors:
+        program, environ = python_itself(python, child_environ(os.environ, site))  # its memory is looked at by its id
         process = subprocess.Popen(
-            [python, "-m", module],
+            [program, "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            env=child_environ(os.environ, site),
+            env=environ,
             # Ctrl-C on the terminal is the launcher's: it prints what was measured, and ends the child.
             start_new_session=True,
             creationflags=OWN_GROUP,

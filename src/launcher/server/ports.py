@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
 
 import psutil
 
@@ -12,7 +13,19 @@ from launcher.errors import LauncherError, UsageError
 _TRIES = 64
 
 
-def is_free(host: str, port: int) -> bool:
+def prepare(server: socket.socket, *, system: str = sys.platform) -> None:
+    """Connections of a server that has just ended shall not hold its port, as llama-server and asyncio do it.
+
+    On Windows they do not, and the same option would let two servers listen on one port; another forbids it.
+    """
+    if system == "win32":
+        # Python has no name for it on other systems; winsock2.h: the complement of SO_REUSEADDR, which is 4.
+        server.setsockopt(socket.SOL_SOCKET, getattr(socket, "SO_EXCLUSIVEADDRUSE", ~4), 1)
+    else:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+
+
+def is_free(host: str, port: int, *, system: str = sys.platform) -> bool:
     """Whether a server could listen there now.
 
     Raises:
@@ -25,11 +38,12 @@ def is_free(host: str, port: int) -> bool:
     except socket.gaierror as error:
         raise UsageError(f"--host {host}: {error.strerror}", hint="gpt-oss serve --host 127.0.0.1") from error
     with socket.socket(family, kind, proto) as server:
-        # As llama-server and asyncio do it: connections of a server that has just ended do not hold the port.
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        prepare(server, system=system)
         try:
             server.bind(address)
         except PermissionError as error:
+            if system == "win32":  # somebody has the port for himself, or Windows keeps it for its own
+                return False
             raise UsageError(
                 f"--port {port}: this person may not listen there", hint="gpt-oss serve --port 8080"
             ) from error

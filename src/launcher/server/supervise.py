@@ -16,6 +16,7 @@ import os
 import queue
 import re
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -220,8 +221,10 @@ class _Supervisor:
         while True:
             left = alive + STALL_S - self._world.clock()
             try:
-                event = self._world.events.get(timeout=None if self._record.ready else max(0.0, min(left, _LOOK_S)))
+                event = self._world.events.get(timeout=_wait_s(left, ready=self._record.ready))
             except queue.Empty:
+                if self._record.ready:
+                    continue
                 if left <= 0:
                     raise self._failure(child, f"llama-server shows no sign of life for {STALL_S:.0f} s") from None
                 if self._world.healthy(self._record):
@@ -291,6 +294,13 @@ class _Supervisor:
             details=tuple(message_of(line) for line in lines),
             hint=f"gpt-oss logs --port {self._record.port}",
         )
+
+
+def _wait_s(left_s: float, *, ready: bool, system: str = sys.platform) -> float | None:
+    """How long to wait for an event. Windows has no wait that Ctrl-C ends: it is noticed between two."""
+    if not ready:
+        return max(0.0, min(left_s, _LOOK_S))
+    return _LOOK_S if system == "win32" else None
 
 
 def _how(ended: Ended) -> str:

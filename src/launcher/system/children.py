@@ -69,6 +69,20 @@ def start_in_background(
     return popen(command, stdin=pipe, stdout=pipe, stderr=log, creationflags=flags, cwd=root, env=env)
 
 
+def python_itself(
+    python: str, environ: Mapping[str, str], *, system: str = sys.platform, base: str | None = None
+) -> tuple[str, dict[str, str]]:
+    """What runs as Python, and the environment for it.
+
+    In a virtual environment of Windows `python.exe` only starts the one that it was made from, so the process that one
+    has started is not the one that computes. `base` is that other one; the variable tells it which environment it is.
+    """
+    base = getattr(sys, "_base_executable", None) if base is None else base
+    if system != "win32" or python != sys.executable or base in {None, python}:
+        return python, dict(environ)
+    return str(base), {**environ, "__PYVENV_LAUNCHER__": python}
+
+
 def with_libraries(
     program: str, environ: Mapping[str, str], *, system: str = sys.platform, separator: str = os.pathsep
 ) -> dict[str, str]:
