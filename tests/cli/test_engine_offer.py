@@ -15,11 +15,13 @@ import pytest
 
 from launcher.builds.decision import Decision
 from launcher.builds.offers import read_answer
+from launcher.builds.shelf import read_shelf
+from launcher.builds.source import pinned_version
 from launcher.builds.types import Build, BuildRecord, SelfTest, Source
-from launcher.cli import engine_offer
+from launcher.cli import engine_build_session, engine_install_session, engine_install_view, engine_offer
 from launcher.cli.chat_engine import demo_settings, open_brain
 from launcher.cli.engine_offer import Effort, Means, idle_gpus, planned
-from launcher.cli.engine_offer_means import effort, gain
+from launcher.cli.engine_offer_means import decide, effort, gain, install, ready_made_first
 from launcher.demo import demo_model_path
 from launcher.errors import DoesNotFitError, EngineError, NetworkError
 from launcher.flow import Prepared
@@ -29,6 +31,7 @@ from launcher.planner.types import Plan, PlanRequest
 from launcher.settings import Settings
 from launcher.units import GIB
 from tests.builders import cpu_machine, idle_gpu, machine
+from tests.builds.test_install_machines import facts_of
 from tests.cli.sandbox import TIMEOUT_S, Sandbox
 from tests.cli.terminal import ENTER, terminal
 from tests.planner.builders import RATES, catalogue
@@ -318,7 +321,50 @@ def test_which_gpus_are_worth_an_offer(change: dict[str, Any], counts: bool) -> 
     assert bool(idle_gpus(machine(idle=[replace(RTX_4090, **change)]))) is counts
 
 
-# --- What it would bring ---
+# --- Which one it would be, what it would bring, and getting it ---
+
+
+@pytest.mark.parametrize(
+    ("name", "do", "command"),
+    [
+        ("rtx-4090-cpu-engine", "prebuilt", None),  # where `gpt-oss engine install` compiles
+        ("jetson-orin", "build", None),
+        ("arc-b580-cpu-engine", "packages", "sudo apt install mesa-vulkan-drivers"),
+        ("laptop-intel-graphics", "nothing", "gpt-oss engine install vulkan"),
+    ],
+)
+def test_what_is_ready_made_comes_first(tmp_path: Path, name: str, do: str, command: str | None) -> None:
+    decision = ready_made_first(facts_of(name, tmp_path), "0.3.36", read_shelf())
+    assert (decision.do, decision.command) == (do, command)
+
+
+def test_this_machine_can_be_decided_on() -> None:
+    """Whatever is here: nothing is raised, and what is to be had is of the version that the launcher is made for."""
+    assert decide().version == pinned_version()
+
+
+def test_a_decision_is_carried_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = build(passed=True)
+    calls: list[Any] = []
+
+    def told(name: str, result: Any) -> Any:
+        def call(given: Any, *_: Any) -> Any:
+            calls.append((name, given))
+            return result
+
+        return call
+
+    monkeypatch.setattr(engine_build_session, "compile_with_progress", told("compile", (made, 1.0)))
+    monkeypatch.setattr(engine_install_session, "look_up_for", told("look up", "found"))
+    monkeypatch.setattr(engine_install_view, "print_found", told("print", None))
+    monkeypatch.setattr(engine_install_session, "install_found", told("install", made))
+    assert install(replace(CUDA, do="build")) is made
+    ((name, request),) = calls
+    assert (name, request.backend, request.version) == ("compile", "cuda", "0.3.36")
+    assert len(request.sha256) == 64
+    calls.clear()
+    assert install(CUDA) is made
+    assert calls == [("look up", CUDA), ("print", "found"), ("install", "found")]
 
 
 @pytest.fixture

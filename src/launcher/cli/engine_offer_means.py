@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from launcher.builds.compile_types import CompileRequest
-from launcher.builds.decision import Decision, Wish
+from launcher.builds.decision import Decision, Facts, Wish
 from launcher.builds.types import Backend, Build
 from launcher.cli.engine_offer import Effort
 from launcher.errors import EngineError, LauncherError
@@ -15,6 +15,7 @@ from launcher.paths import folders
 from launcher.units import format_bytes
 
 if TYPE_CHECKING:
+    from launcher.builds.shelf import Shelf
     from launcher.hardware.types import Hardware, IdleDevice
     from launcher.planner.types import Plan
     from launcher.settings import Settings
@@ -30,13 +31,10 @@ _LONG_MINUTES = 60
 def decide() -> Decision:
     """Which engine this machine should get.
 
-    One that is ready made comes before one that is compiled, which somebody who waits for an answer does not wait for.
-
     Raises:
         LauncherError: the launcher's own files are damaged.
     """
     from launcher.builds.facts import read_facts
-    from launcher.builds.install import propose
     from launcher.builds.shelf import read_shelf
     from launcher.builds.source import pinned_version
     from launcher.cli.engine_install_session import packages_for
@@ -47,7 +45,16 @@ def decide() -> Decision:
     if version is None:
         raise EngineError("the launcher's own metadata names no version of llama-cpp-python", hint="gpt-oss doctor")
     facts = read_facts(folders().data, packages=packages_for(read_platform(Sources())))
-    shelf = read_shelf()
+    return ready_made_first(facts, version, read_shelf())
+
+
+def ready_made_first(facts: Facts, version: str, shelf: Shelf) -> Decision:
+    """The engine that `gpt-oss engine install` would get, ready made where there is one.
+
+    Somebody who waits for an answer does not wait for a compiler.
+    """
+    from launcher.builds.install import propose
+
     first = propose(facts, Wish(version=version), shelf)
     if first.do != "build" or first.backend is None:
         return first
