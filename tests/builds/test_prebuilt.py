@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from datetime import UTC, datetime
@@ -15,8 +16,9 @@ from launcher.builds.prebuilt import Means, commit_of, environment_bindings, ins
 from launcher.builds.releases import GitHub
 from launcher.builds.selftest import self_test
 from launcher.builds.shelf import Pinned
-from launcher.errors import DamagedFileError, EngineError, NetworkError
+from launcher.errors import DamagedFileError, DoesNotFitError, EngineError, LauncherError, NetworkError
 from launcher.hardware.engine_devices import read_engine
+from launcher.store.disk import free_bytes
 from tests.builds import archives
 from tests.builds.copies import FAILED, PASSED
 from tests.fakes.releases import FakeGitHub, loopback_releases
@@ -50,6 +52,7 @@ def make(
     *,
     test: Callable[[Build], SelfTest] = lambda _build: PASSED,
     pinned: Pinned | None = None,
+    free: Callable[[Path], int] = free_bytes,
 ) -> Build:
     known = {archives.VERSION: pinned or Pinned(commit=archives.COMMIT, tag="b1")}
     shelf = archives.shelf(github, archive, pinned=known)
@@ -58,7 +61,7 @@ def make(
     assert bindings is not None
     means = Means(
         data_dir=folder / "data",
-        fetcher=Fetcher(folder=folder / "cache", retry="gpt-oss engine install", wait=lambda _s: None),
+        fetcher=Fetcher(folder=folder / "cache", retry="gpt-oss engine install", wait=lambda _s: None, free_bytes=free),
         bindings=lambda _version: bindings,
         self_test=test,
         system="Linux",
@@ -186,6 +189,26 @@ def test_a_transfer_that_breaks_off_is_taken_up_by_the_same_command(github: Fake
         make(github, tmp_path, archives.release())
     assert make(github, tmp_path, archives.release()).usable
     assert [path for path in github.asked if "from" in path][-1].endswith("from 100000")
+
+
+def test_a_disk_without_room_for_the_engine_is_told_before_anything_comes(github: FakeGitHub, tmp_path: Path) -> None:
+    with pytest.raises(DoesNotFitError, match=r"cpu-0\.3\.36 takes about .* on disk; .* has 20 MiB free") as refusal:
+        make(github, tmp_path, archives.release(), free=lambda _folder: 20 << 20)
+    assert refusal.value.needs_bytes > refusal.value.has_bytes
+    assert not [path for path in github.asked if "/download/" in path]
+
+
+def test_a_disk_that_is_full_while_unpacking_leaves_nothing(
+    github: FakeGitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_args: object, **_options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("launcher.builds.prebuilt.lay_out", full)
+    with pytest.raises(LauncherError, match="No space left on device"):
+        make(github, tmp_path, archives.release())
+    assert store.installed(tmp_path / "data") == ((), ())
+    assert not [name for name in left(tmp_path) if name.startswith(".cpu")]
 
 
 def test_the_commit_of_what_a_program_says() -> None:

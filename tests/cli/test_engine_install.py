@@ -18,6 +18,7 @@ from launcher.builds.shelf import Pinned, Shelf
 from launcher.cli.engine_install_session import (
     InstallWishes,
     bindings,
+    compile_decided,
     decide,
     look_up_for,
     newest_version,
@@ -146,6 +147,24 @@ def test_what_cannot_be_had_names_what_is_missing_and_ends_with_code_6() -> None
     )  # fmt: skip
     assert (error.code, error.hint) == (ExitCode.ENGINE, "sudo apt install hipcc")
     assert error.details == ("hipcc is not here", "Slower, and possible now: gpt-oss engine install vulkan")
+
+
+def test_a_compilation_that_fails_names_the_way_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_args: object, **_options: object) -> None:
+        raise EngineError("the compiler ended with an error", hint="gpt-oss doctor", details=("log: x",))
+
+    monkeypatch.setattr("launcher.cli.engine_install_session.run_build", fails)
+    decision = Decision(
+        do="build",
+        backend="cuda",
+        version="1",
+        gpu=None,
+        why="",
+        other_way="gpt-oss engine install cuda --how prebuilt",
+    )
+    with pytest.raises(EngineError, match="the compiler ended") as caught:
+        compile_decided(decision, InstallWishes(), dry_run=False, yes=True, as_json=False)
+    assert caught.value.details == ("log: x", "Ready made instead: gpt-oss engine install cuda --how prebuilt")
 
 
 def test_packages_of_nvidias_come_from_its_repository_alone() -> None:

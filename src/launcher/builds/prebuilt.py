@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable
@@ -19,18 +20,22 @@ from importlib.metadata import version as version_of
 from pathlib import Path, PurePosixPath
 
 from launcher.builds import store
+from launcher.builds.disk import told
 from launcher.builds.fetching import Fetcher
 from launcher.builds.releases import COMPILE, Asset, GitHub
 from launcher.builds.shelf import Archive, Pinned, Shelf, matching
 from launcher.builds.types import Backend, Build, BuildRecord, SelfTest, Source
 from launcher.builds.unpack import same_file, unpack
-from launcher.errors import DamagedFileError, EngineError
+from launcher.errors import DamagedFileError, DoesNotFitError, EngineError
 from launcher.store.types import without_hub_login
+from launcher.units import format_bytes
 
 PROGRAM_DEADLINE_S = 30.0
 """`llama-server --version` answers at once; loading NVIDIA's libraries from a slow disk for the first time takes
 seconds."""
 SERVER = "llama-server"
+_UNPACKED = 2.2
+"""Archives of llama.cpp and of NVIDIA's libraries shrink to somewhat under half."""
 _LIBRARY = re.compile(r".*\.(so(\.\d+)*|dylib|dll|metal)")
 _COMMIT = re.compile(r"commit ([0-9a-f]{7,40})|version: \d+ \(([0-9a-f]{7,40})\)")
 
@@ -55,6 +60,11 @@ class Found:
     def size_bytes(self) -> int:
         """To download."""
         return sum(asset.size_bytes for asset in self.assets)
+
+    @property
+    def disk_bytes(self) -> int:
+        """What the build will take, roughly."""
+        return round(self.size_bytes * _UNPACKED)
 
 
 def pinned_of(version: str, shelf: Shelf, github: GitHub) -> Pinned:
@@ -132,16 +142,18 @@ def install(found: Found, means: Means) -> Build:
     Raises:
         LauncherError: it can't be fetched, unpacked or added, or is not of the commit that it should be of.
     """
+    _check_room(found, means)
     paths = means.fetcher.fetch(found.assets)
     with store.staged(means.data_dir, found.name) as staging:
         site = staging / store.SITE
         means.tell("unpacking")
-        if found.archive.kind == "wheel":
-            unpack(paths[0], site, keep=_of_wheel)
-        else:
-            for path in paths:
-                unpack(path, site / "bin")
-            lay_out(site, means.bindings(found.version))
+        with told(means.data_dir):
+            if found.archive.kind == "wheel":
+                unpack(paths[0], site, keep=_of_wheel)
+            else:
+                for path in paths:
+                    unpack(path, site / "bin")
+                lay_out(site, means.bindings(found.version))
         commit = _checked(site, found)
         record = BuildRecord(
             name=found.name,
@@ -161,6 +173,18 @@ def install(found: Found, means: Means) -> Build:
         build = store.add(staging, record)
     means.fetcher.forget(found.assets)
     return build
+
+
+def _check_room(found: Found, means: Means) -> None:
+    free = means.fetcher.free_bytes(means.data_dir)
+    if found.disk_bytes > free:
+        needs, has = format_bytes(found.disk_bytes), format_bytes(free)
+        raise DoesNotFitError(
+            f"{found.name} takes about {needs} on disk; {means.data_dir} has {has} free",
+            needs_bytes=found.disk_bytes,
+            has_bytes=free,
+            hint=f"df -h {shlex.quote(str(means.data_dir))}",
+        )
 
 
 def _of_wheel(path: PurePosixPath) -> bool:

@@ -19,7 +19,8 @@ def install(
         ),
     ] = None,
     how: Annotated[
-        str | None, typer.Option("--how", help="build (compile it here) or prebuilt; what is possible.", metavar="HOW")
+        str | None,
+        typer.Option("--how", help="build (compile it here) or prebuilt; by default what is possible.", metavar="HOW"),
     ] = None,
     mirror: Annotated[
         str | None,
@@ -33,12 +34,11 @@ def install(
 ) -> None:
     """Get the engine for this machine's GPU, or for its CPU, and keep it beside the others.
 
-    It is compiled where everything for that is here; otherwise a release of llama.cpp or a wheel of llama-cpp-python
-    is downloaded and verified. It is tested before any plan takes it. `--version latest` is reversible: the older
-    engine stays.
+    It is compiled where everything for that is here; otherwise a release of llama.cpp or a wheel is downloaded and
+    verified. It is tested before any plan takes it. `--version latest` is reversible: the older engine stays.
 
-    Exit codes: 0 done, or nothing better is to be had; 2 usage, 3 no room on the disk, 4 network, 5 damaged, 6 it
-    cannot be had as things are, or failed its self-test.
+    Exit codes: 0 done, or nothing better is to be had; 2 usage, 3 no room, 4 network, 5 damaged, 6 it cannot be had as
+    things are, or failed its self-test.
 
     Examples:
       gpt-oss engine install

@@ -77,11 +77,7 @@ def run_install(wishes: InstallWishes, *, dry_run: bool, yes: bool, as_json: boo
     if decision.do != "packages":
         print_decision(decision)
     if decision.do == "build":
-        asked = Wishes(
-            backend=str(decision.backend), version=decision.version, jobs=None, arch=(), define=(), source=None,
-            offline=wishes.offline,
-        )  # fmt: skip
-        run_build(asked, dry_run=dry_run, yes=yes, as_json=as_json)
+        compile_decided(decision, wishes, dry_run=dry_run, yes=yes, as_json=as_json)
     elif decision.do == "packages":
         raise not_to_be_had(decision)
     elif decision.do == "prebuilt":
@@ -89,6 +85,21 @@ def run_install(wishes: InstallWishes, *, dry_run: bool, yes: bool, as_json: boo
             f"{decision.name} is to be downloaded, and offline mode is on",
             hint=decision.other_way or "gpt-oss engine list",
         )
+
+
+def compile_decided(decision: Decision, wishes: InstallWishes, *, dry_run: bool, yes: bool, as_json: bool) -> None:
+    """Compile what was decided. Raises as `run_build` does; where it fails, the way without a compiler is named."""
+    asked = Wishes(
+        backend=str(decision.backend), version=decision.version, jobs=None, arch=(), define=(), source=None,
+        offline=wishes.offline,
+    )  # fmt: skip
+    try:
+        run_build(asked, dry_run=dry_run, yes=yes, as_json=as_json)
+    except EngineError as error:
+        if decision.other_way is None:
+            raise
+        details = (*error.details, f"Ready made instead: {decision.other_way}")
+        raise EngineError(error.message, log=error.log, hint=error.hint, details=details) from error
 
 
 def newest_version(own: Folders, pip: tuple[str, ...] | None = None) -> str:

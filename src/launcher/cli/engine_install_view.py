@@ -12,9 +12,6 @@ from launcher.cli.output import say
 from launcher.hardware.engine_devices import read_engine
 from launcher.units import format_bytes
 
-_UNPACKED = 2.2
-"""Archives of llama.cpp and of NVIDIA's libraries shrink to somewhat under half."""
-
 
 def print_decision(decision: Decision) -> None:
     """What is decided, and why; on stderr."""
@@ -38,8 +35,7 @@ def print_found(found: Found) -> None:
     width = max(len(asset.name) for asset in found.assets)
     for asset in found.assets:
         say(f"    {asset.name:<{width}}  {format_bytes(asset.size_bytes):>8}")
-    on_disk = format_bytes(round(found.size_bytes * _UNPACKED))
-    say(f"  {format_bytes(found.size_bytes)} to download, about {on_disk} on disk")
+    say(f"  {format_bytes(found.size_bytes)} to download, about {format_bytes(found.disk_bytes)} on disk")
     if found.archive.kind == "wheel":
         say("  A wheel has no programs: `serve` goes on with those of the engine that came with the launcher.")
 
