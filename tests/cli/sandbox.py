@@ -93,6 +93,8 @@ class Sandbox:
             "OLLAMA_MODELS": str(root / "home" / ".ollama" / "models"),
             # Small parallel regions on a busy machine wait for each other longer than they compute.
             "GPT_OSS_THREADS": "1",
+            # On a machine whose GPU lies idle, a chat would say so among what a test reads.
+            "GPT_OSS_ENGINE_OFFER": "false",
         }
 
     def start(

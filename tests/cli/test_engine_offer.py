@@ -446,7 +446,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_offer_on_a_terminal(sandbox: Sandbox) -> None:
-    env = {**sandbox.env, "PYTHONPATH": str(ROOT)}
+    env = {**sandbox.env, "PYTHONPATH": str(ROOT), "GPT_OSS_ENGINE_OFFER": "true"}
     words = ("chat", "--model", str(demo_model_path()), "--temp", "0", "hello")
     with terminal(*words, env=env, cwd=sandbox.root, columns=80, program=PROGRAM) as screen:
         screen.wait_for(r"Get it now\? \[Y/n/never\]")
@@ -465,8 +465,8 @@ def test_the_offer_on_a_terminal(sandbox: Sandbox) -> None:
 def test_the_line_in_a_script(sandbox: Sandbox, words: tuple[str, ...]) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, *words[:1], "--model", str(demo_model_path()), *words[1:]],
-        env={**sandbox.env, "PYTHONPATH": str(ROOT)}, cwd=sandbox.root, stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, timeout=TIMEOUT_S, check=True,
+        env={**sandbox.env, "PYTHONPATH": str(ROOT), "GPT_OSS_ENGINE_OFFER": "true"}, cwd=sandbox.root,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT_S, check=True,
     )  # fmt: skip
     idle = [line for line in done.stderr.splitlines() if "idle" in line]
     assert idle == [
