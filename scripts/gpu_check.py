@@ -17,8 +17,9 @@ tests/planner/test_gpu_data.py holds the planner to. `--stand-in` rehearses all 
 loopback servers and small models; the tests take no record of a rehearsal.
 
 Where nothing can be downloaded, and the launcher is not installed: `--pack FOLDER`, on a machine that can, writes a
-source archive without what no build reads, and the packages for another Python. The engine and the models lie in
-`--work`; Linux only.
+source archive without what no build reads (10 MB), or with `--engine NAME` an engine of the store, which is unpacked
+by `--prebuilt` there and takes that machine's cuBLAS; and with `--python X.Y` the packages for another Python (37 MB;
+with `--pure`, for one that has numpy and the like, 6 MB). The engine and the models lie in `--work`. Linux only.
 """
 
 from __future__ import annotations

@@ -1,15 +1,18 @@
-"""The stage build: the engine for this GPU, compiled as `gpt-oss engine build cuda` does; or the one that is there."""
+"""The stage build: the engine for this GPU, compiled as `gpt-oss engine build cuda` does, or one that came along."""
 
 from __future__ import annotations
 
+import itertools
+import json
 import sys
 import tarfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import which
 
+from gpu_stages import pack
 from gpu_stages.kept import Kept
 from gpu_stages.lab import LabError
 from gpu_stages.records import BuildRow
@@ -17,9 +20,14 @@ from launcher.builds import store
 from launcher.builds.compile import compile_build
 from launcher.builds.compile_types import CompileRequest, Event, Phase, Step
 from launcher.builds.disk import size_bytes
+from launcher.builds.selftest import self_test
 from launcher.builds.source import known_sha256, pinned_version, version_of
-from launcher.builds.types import Build
+from launcher.builds.types import Build, BuildRecord, SelfTest
+from launcher.builds.unpack import unpack
+from launcher.records import from_jsonable
 
+PASSED = "passed"
+_TOOLKITS = ("/usr/local/cuda", "/opt/cuda")
 _EVERY_S = 20.0
 """Between two lines about progress."""
 _COMMIT_FILE = "/.git/modules/vendor/llama.cpp/HEAD"
@@ -69,24 +77,69 @@ def commit_definition(source: Path) -> tuple[tuple[str, str], ...]:
     return ()
 
 
-def compile_here(kept: Kept, recipe: Recipe, *, tell: Callable[[str], None]) -> int:
-    """Compile, unless that was done. Raises LauncherError where it fails, or the engine fails its self-test."""
+def get_engine(kept: Kept, recipe: Recipe, *, prebuilt: Path | None, tell: Callable[[str], None]) -> int:
+    """Unpack or compile an engine, unless that was done.
+
+    Raises:
+        LauncherError: it cannot be had, or it fails its self-test.
+    """
     known = kept.rows("build", BuildRow)
-    if known and known[-1].site is not None and Path(known[-1].site).is_dir():
+    if known and known[-1].site is not None and Path(known[-1].site).is_dir() and known[-1].self_test == PASSED:
         tell(f"  {known[-1].name} is there")
         return 0
-    request = recipe.request()
-    work = recipe.cache_dir / "engines" / request.name
-    bring_cublas(work / "cublas", sys.path)
     began = time.monotonic()
-    build = compile_build(
-        request, data_dir=recipe.data_dir, cache_dir=recipe.cache_dir, on_event=_Teller(tell, time.monotonic)
-    )
+    if prebuilt is None:
+        build = compile_here(recipe, tell=tell)
+    else:
+        build = unpacked(prebuilt, recipe.data_dir, [*sys.path, *_TOOLKITS])
     row = build_row(build, took_s=time.monotonic() - began)
     kept.add("build", build.name, row)
     if not build.usable:
         raise LabError(f"{build.name} failed its self-test: {row.self_test}")
     return 0
+
+
+def compile_here(recipe: Recipe, *, tell: Callable[[str], None]) -> Build:
+    """Compile it. Raises LauncherError where that fails."""
+    request = recipe.request()
+    bring_cublas(recipe.cache_dir / "engines" / request.name / "cublas", sys.path)
+    return compile_build(
+        request, data_dir=recipe.data_dir, cache_dir=recipe.cache_dir, on_event=_Teller(tell, time.monotonic)
+    )
+
+
+def unpacked(archive: Path, data_dir: Path, search_path: Sequence[str]) -> Build:
+    """Put a packed engine into the store, with NVIDIA's libraries of this machine, and test it here.
+
+    Raises:
+        LauncherError: it is no packed engine.
+    """
+    name = archive.name.removesuffix(".tar.xz")
+    with store.staged(data_dir, name) as filling:
+        unpack(archive, filling)
+        try:
+            table = json.loads((filling / store.RECORD).read_text(encoding="utf-8"))
+            table.pop("schema")
+            record = from_jsonable(BuildRecord, table)
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            raise LabError(f"{archive} is no packed engine: {error}") from error
+        for library in libraries(search_path):
+            (filling / store.SITE / "llama_cpp/lib" / library.name).symlink_to(library.resolve())
+        build = store.add(filling, replace(record, self_test=None))
+    return store.keep_test(build, self_test(build))
+
+
+def libraries(search_path: Sequence[str]) -> Iterator[Path]:
+    """CuBLAS of this machine, by the names that an engine asks for: in Python packages, or in a toolkit's folder."""
+    for pattern in pack.CARRIED:
+        places = (
+            path
+            for folder in filter(None, search_path)
+            for inside in ("nvidia/*/lib", "lib64", "targets/x86_64-linux/lib")
+            for path in sorted(Path(folder).glob(f"{inside}/{pattern}.*"))
+            if path.name.count(".") == 2
+        )
+        yield from itertools.islice(places, 1)
 
 
 def bring_cublas(into: Path, search_path: Sequence[str]) -> bool:
@@ -98,18 +151,17 @@ def bring_cublas(into: Path, search_path: Sequence[str]) -> bool:
     """
     if any(into.rglob("cublas_v2.h")):
         return True
-    for folder in search_path:
-        for header in Path(folder).glob(_CUBLAS_HEADER) if Path(folder).is_dir() else ():
+    for folder in filter(None, search_path):
+        for header in Path(folder).glob(_CUBLAS_HEADER):
             root = header.parent.parent
-            libraries = [*root.glob("lib/libcublas.so.*"), *root.glob("lib/libcublasLt.so.*")]
-            if not libraries:
-                continue
-            for path in (*header.parent.glob("cublas*.h"), *libraries):
+            found = [path for name in pack.CARRIED for path in root.glob(f"lib/{name}.*")]
+            for path in (*header.parent.glob("cublas*.h"), *found) if found else ():
                 target = into / "nvidia/cu" / path.parent.name / path.name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.unlink(missing_ok=True)
                 target.symlink_to(path.resolve())
-            return True
+            if found:
+                return True
     return False
 
 
@@ -139,22 +191,19 @@ def name_of(kept: Kept) -> str | None:
 
 def note_environment(kept: Kept) -> int:
     """For a rehearsal: the launcher's own engine, tested."""
-    from launcher.builds.selftest import self_test
-
     own = store.environment_build()
     if own is None:
         raise LabError("llama-cpp-python is not installed")
     began = time.monotonic()
     test = self_test(own)
-    passed = "passed" if test.passed else test.why or "failed"
-    kept.add("build", own.name, build_row(own, took_s=time.monotonic() - began, self_test=passed))
+    kept.add("build", own.name, build_row(own, took_s=time.monotonic() - began, test=test))
     return 0
 
 
-def build_row(build: Build, *, took_s: float, self_test: str | None = None) -> BuildRow:
-    """A build, as rows tell of it; `self_test` is of one without a record."""
+def build_row(build: Build, *, took_s: float, test: SelfTest | None = None) -> BuildRow:
+    """A build, as rows tell of it; `test` is of one without a record."""
     record = build.record
-    test = None if record is None else record.self_test
+    test = test if record is None else record.self_test
     return BuildRow(
         name=build.name,
         version=None if record is None else record.version,
@@ -163,5 +212,5 @@ def build_row(build: Build, *, took_s: float, self_test: str | None = None) -> B
         n_bytes=size_bytes(build.package if record is None else build.site),
         took_s=took_s,
         site=None if record is None else str(build.site),
-        self_test=self_test if test is None else "passed" if test.passed else test.why or "failed",
+        self_test=None if test is None else PASSED if test.passed else test.why or "failed",
     )

@@ -19,6 +19,7 @@ from gpu_stages.kept import RESULTS, Budget, Kept, StageTimeError, hard_limit
 from gpu_stages.lab import Lab, LabError, devices_here, keep_machine, machine_row, stand_in_devices
 from gpu_stages.records import STAGES, StageRow
 from gpu_stages.report import STAGE, folder_name, record_of, tables
+from launcher.builds import store
 from launcher.builds.detect import detect_all
 from launcher.builds.types import ENVIRONMENT
 from launcher.errors import LauncherError
@@ -68,30 +69,36 @@ def _parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--stand-in", action="store_true", help="rehearse without a GPU")
     parser.add_argument("--source", type=Path, help="source archive to compile, or to pack, instead of a download")
     parser.add_argument("--arch", help="compute capability to compile for, such as 90; by default the GPU's")
-    parser.add_argument("--engine", help="name of the engine to measure, instead of the first that sees a GPU")
+    parser.add_argument("--prebuilt", type=Path, metavar="FILE", help="packed engine to unpack instead of compiling")
+    parser.add_argument("--engine", help="the engine to measure, instead of the first that sees a GPU; or to pack")
     parser.add_argument("--limit", type=float, metavar="S", help="seconds for each stage instead of its own")
-    parser.add_argument("--pack", type=Path, metavar="FOLDER", help="write a small source archive there, and end")
+    parser.add_argument(
+        "--pack", type=Path, metavar="FOLDER", help="write a small source archive, or --engine, there, and end"
+    )
     parser.add_argument("--python", metavar="X.Y", help="with --pack: packages for that Python as well")
+    parser.add_argument("--pure", action="store_true", help="with --python: no packages that are compiled")
     parser.add_argument("--wheels", type=Path, metavar="FOLDER", help="packages that this Python does not have")
     return parser
 
 
 def _pack(args: argparse.Namespace) -> int:
-    with ExitStack() as stack:
-        source = args.source
-        if source is None:
-            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            source = pack.downloaded(scratch)
-        target = args.pack / pack.archive_name(source)
-        size = pack.slimmed(source, target)
-    print(f"{target}: {format_bytes(size)}")
+    folder: Path = args.pack
+    sizes = {}
+    if args.engine is None:
+        with ExitStack() as stack:
+            source = args.source or pack.downloaded(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+            target = folder / pack.archive_name(source)
+            sizes[target] = pack.slimmed(source, target)
+    else:
+        target = folder / f"{args.engine}.tar.xz"
+        sizes[target] = pack.packed_engine(store.find(folders().data, args.engine), target)
     if args.python is not None:
-        wheels = args.pack / "wheels"
-        more = pack.get_wheels(wheels, python=args.python, wanted=pack.requirements())
-        print(f"{wheels}: {format_bytes(more)}")
-        size += more
-    if size > pack.MOST_BYTES:
-        raise LabError(f"together {format_bytes(size)}, more than {format_bytes(pack.MOST_BYTES)}")
+        wanted = pack.requirements()
+        sizes[folder / "wheels"] = pack.get_wheels(folder / "wheels", python=args.python, wanted=wanted, pure=args.pure)
+    for path, size in sizes.items():
+        print(f"{path}: {format_bytes(size)}")
+    if sum(sizes.values()) > pack.MOST_BYTES:
+        raise LabError(f"together {format_bytes(sum(sizes.values()))}, more than {format_bytes(pack.MOST_BYTES)}")
     return 0
 
 
@@ -141,7 +148,7 @@ def _run(name: str, args: argparse.Namespace, kept: Kept, work: Path, budget: Bu
         if args.stand_in:
             return build.note_environment(kept)
         recipe = build.Recipe(source=args.source, arch=args.arch, data_dir=folders().data, cache_dir=folders().cache)
-        return build.compile_here(kept, recipe, tell=_tell)
+        return build.get_engine(kept, recipe, prebuilt=args.prebuilt, tell=_tell)
     if name == "files":
         return _files(args, kept, work)
     if name == "report":

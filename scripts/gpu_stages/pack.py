@@ -12,11 +12,15 @@ from pathlib import Path, PurePosixPath
 from gpu_stages.lab import LabError
 from launcher.builds.pip import Pip
 from launcher.builds.source import PACKAGE, known_sha256, pinned_version
+from launcher.builds.store import RECORD
 from launcher.builds.toolchain import pip_environment, probe_toolchain
+from launcher.builds.types import Build
 from launcher.units import MIB
 
 MOST_BYTES = 60 * MIB
 """Of the archive and the packages together."""
+CARRIED = ("libcublas.so", "libcublasLt.so")
+"""What an engine carries of NVIDIA's: half a gigabyte, which a machine with CUDA has."""
 _PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
 LEFT_OUT = (
     ".github",
@@ -118,8 +122,39 @@ def requirements() -> list[str]:
     return [text for text in named if "extra ==" not in text and not text.startswith(PACKAGE)]
 
 
-def get_wheels(into: Path, *, python: str, wanted: Sequence[str]) -> int:
+def packed_engine(build: Build, target: Path) -> int:
+    """Write an engine of the store as an archive, without the GPU maker's large libraries; its size.
+
+    Raises:
+        LabError: it is the environment's, or there is no room.
+    """
+    if build.record is None:
+        raise LabError("the environment's engine is not packed: name one of `gpt-oss engine list`")
+    folder = build.site.parent
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.part")
+    try:
+        with tarfile.open(part, "w:xz") as packed:
+            for path in (folder / RECORD, *sorted(build.site.rglob("*"))):
+                if path.is_dir() or path.suffix == ".pyc" or path.name.startswith(CARRIED):
+                    continue
+                packed.add(path, f"{build.name}/{path.relative_to(folder)}")
+        part.replace(target)
+    except OSError as error:
+        raise LabError(f"{build.name} cannot be packed: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return target.stat().st_size
+
+
+def get_wheels(into: Path, *, python: str, wanted: Sequence[str], pure: bool) -> int:
     """Download packages, and what they need, for another Python on x86-64 Linux; their size.
+
+    Args:
+        into: a folder.
+        python: its version, `3.12`.
+        wanted: requirements.
+        pure: leave out what is compiled: a Python that has PyTorch has most of that.
 
     Raises:
         LabError: pip cannot get them.
@@ -130,4 +165,7 @@ def get_wheels(into: Path, *, python: str, wanted: Sequence[str]) -> int:
     command = [*probe_toolchain().pip, *words, *platforms, "--dest", str(into), *wanted]
     if subprocess.run(command, env=pip_environment(os.environ), check=False).returncode != 0:
         raise LabError(f"pip could not download the packages for Python {python}")
+    for path in into.glob("*.whl"):
+        if pure and not path.name.endswith("-none-any.whl"):
+            path.unlink()
     return sum(path.stat().st_size for path in into.glob("*.whl"))

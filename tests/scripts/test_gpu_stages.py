@@ -29,6 +29,8 @@ from gpu_stages.speed import Runs
 from launcher.bench.probe import same_load
 from launcher.bench.session import Case, Sample
 from launcher.bench.types import BenchTest
+from launcher.builds import store
+from launcher.builds.types import Build, BuildRecord, SelfTest, Source
 from launcher.engines.oracle import OracleRow
 from launcher.errors import EngineError
 from launcher.planner.table import memory_table
@@ -512,6 +514,75 @@ def test_cublas_of_a_python_package_is_taken_where_it_is(tmp_path: Path) -> None
     header = next(into.rglob("cublas_v2.h"))
     assert (header.parent.parent / "lib/libcublas.so.13").read_text(encoding="utf-8") == "lib/libcublas.so.13"
     assert build.bring_cublas(into, [])  # as it was
+
+
+def small_engine(data_dir: Path) -> Build:
+    """A build of the store that no program can use."""
+    record = BuildRecord(
+        name="cuda-0.3.36", backend="cuda", version="0.3.36", commit="0c1e570",
+        source=Source(kind="source", what="llama-cpp-python 0.3.36", sha256=None), options=("GGML_CUDA=ON",),
+        system="Linux", arch="x86_64", made_at="2026-11-25T18:00:00+00:00",
+        self_test=SelfTest(passed=True, date="2026-11-25T18:00:00+00:00", why=None),
+    )  # fmt: skip
+    with store.staged(data_dir, record.name) as filling:
+        for name in ("__init__.py", "__pycache__/x.pyc", "lib/libggml-cuda.so", "lib/libcublas.so.13"):
+            path = filling / "site/llama_cpp" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("raise ImportError('nothing here')", encoding="utf-8")
+        return store.add(filling, record)
+
+
+def test_an_engine_that_came_along_is_tested_where_it_is_to_run(tmp_path: Path) -> None:
+    """It passed where it was made, and takes this machine's cuBLAS instead of carrying one."""
+    target = tmp_path / "pack/cuda-0.3.36.tar.xz"
+    assert pack.packed_engine(small_engine(tmp_path / "there"), target) == target.stat().st_size
+    with tarfile.open(target) as made:
+        assert sorted(made.getnames()) == [
+            "cuda-0.3.36/engine.json",
+            "cuda-0.3.36/site/llama_cpp/__init__.py",
+            "cuda-0.3.36/site/llama_cpp/lib/libggml-cuda.so",
+        ]
+    toolkit = tmp_path / "cuda/lib64"
+    toolkit.mkdir(parents=True)
+    for name in ("libcublas.so", "libcublas.so.13", "libcublas.so.13.0.2", "libcublasLt.so.13"):
+        (toolkit / name).write_text(name, encoding="utf-8")
+    here = build.unpacked(target, tmp_path / "here", ["", str(tmp_path / "none"), str(toolkit.parent)])
+    assert (here.package / "lib/libcublas.so.13").read_text(encoding="utf-8") == "libcublas.so.13"
+    assert (here.package / "lib/libcublasLt.so.13").read_text(encoding="utf-8") == "libcublasLt.so.13"
+    assert here.record is not None
+    assert here.record.self_test is not None
+    assert not here.usable
+    row = build.build_row(here, took_s=1.0)
+    assert row.self_test is not None
+    assert "nothing here" in row.self_test
+
+
+def test_an_engine_that_fails_its_test_ends_the_stage_and_is_got_again(tmp_path: Path) -> None:
+    kept, target = Kept(tmp_path / RESULTS), tmp_path / "pack/cuda-0.3.36.tar.xz"
+    pack.packed_engine(small_engine(tmp_path / "there"), target)
+    wanted = recipe(tmp_path, None)
+    for _ in range(2):
+        with pytest.raises(LabError, match=r"cuda-0.3.36 failed its self-test: .*nothing here"):
+            build.get_engine(kept, wanted, prebuilt=target, tell=lambda _text: None)
+    assert build.name_of(kept) == "cuda-0.3.36"
+
+
+def test_an_engine_that_is_there_is_not_made_again(tmp_path: Path) -> None:
+    kept, made = Kept(tmp_path / RESULTS), small_engine(tmp_path / "data")
+    kept.add("build", made.name, build.build_row(made, took_s=1.0))
+    told: list[str] = []
+    assert build.get_engine(kept, recipe(tmp_path, None), prebuilt=None, tell=told.append) == 0
+    assert told == ["  cuda-0.3.36 is there"]
+
+
+def test_what_is_no_engine_is_not_packed_and_not_unpacked(tmp_path: Path) -> None:
+    own = store.environment_build()
+    assert own is not None
+    with pytest.raises(LabError, match="environment's engine is not packed"):
+        pack.packed_engine(own, tmp_path / "x.tar.xz")
+    with pytest.raises(LabError, match="is no packed engine"):
+        build.unpacked(archive(tmp_path / "x.tar.xz"), tmp_path / "data", [])
+    assert store.installed(tmp_path / "data") == ((), ())
 
 
 # The report.
