@@ -71,11 +71,19 @@ def test_an_engine_that_failed_its_test_is_not_asked_and_uses_nothing(tmp_path: 
     assert (gpu.status, gpu.remedy) == ("fail", "gpt-oss engine install cuda")
 
 
-@pytest.mark.parametrize(("choice", "status"), [("environment", "fail"), ("cuda-0.3.36", "ok"), ("auto", "ok")])
+@pytest.mark.parametrize(("choice", "status"), [("environment", "warn"), ("cuda-0.3.36", "ok"), ("auto", "ok")])
 def test_what_was_chosen_decides_whether_a_gpu_is_used(tmp_path: Path, choice: str, status: str) -> None:
     name = shelve(tmp_path / "data", "cuda")
     store.choose(tmp_path / "data", choice)
     assert examined("rtx-4090-cpu-engine", tmp_path, {name: RTX_4090})["gpu"].status == status
+
+
+def test_an_engine_that_was_passed_over_is_told(tmp_path: Path) -> None:
+    name = shelve(tmp_path / "data", "cuda")
+    store.choose(tmp_path / "data", "environment")
+    gpu = examined("rtx-4090-cpu-engine", tmp_path, {name: RTX_4090})["gpu"]
+    assert (gpu.status, gpu.remedy) == ("warn", "gpt-oss engine use auto")
+    assert str(gpu.why).startswith("the engine cuda-0.3.36 would use it, but plans take environment")
 
 
 def test_a_gpu_under_two_engines_is_one_line(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from launcher.builds.types import AUTO, ENVIRONMENT
@@ -127,18 +127,20 @@ def check_driver(scene: Scene, nvidia: Nvidia, oldest: Mapping[str, str]) -> tup
     return (Check(name="driver", status=status, what=what, why=why, remedy=remedy, data=data),)
 
 
-def check_toolkit(toolkit: Toolkit) -> tuple[Check, ...]:
-    """What an engine could be compiled with."""
+def check_toolkit(toolkit: Toolkit, ready_made: Collection[str] = ()) -> tuple[Check, ...]:
+    """What an engine could be compiled with. `ready_made`: backends that pre-built engines for this machine have."""
     parts = [f"CUDA {toolkit.nvcc}" if toolkit.nvcc else "", f"ROCm {toolkit.rocm}" if toolkit.rocm else ""]
     parts.append("Vulkan" if toolkit.glslc and toolkit.vulkan_headers else "")
     parts.append("C++" if toolkit.compiler else "")
-    what = ", ".join(part for part in parts if part) or "none: an engine can't be compiled here"
+    instead = ", only had pre-built" if ready_made else ""
+    what = ", ".join(part for part in parts if part) or f"none: an engine can't be compiled here{instead}"
     data = {
         "nvcc": toolkit.nvcc,
         "rocm": toolkit.rocm,
         "glslc": toolkit.glslc,
         "vulkan_headers": toolkit.vulkan_headers,
         "compiler": toolkit.compiler,
+        "ready_made": sorted(ready_made),
     }
     return (Check(name="toolkits", status="ok", what=what, data=data),)
 

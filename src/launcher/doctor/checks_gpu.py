@@ -186,6 +186,12 @@ def _get_engine(found: Check, idle: IdleDevice, gpu: SeenGpu | None, scene: Scen
     """An engine with the backend that serves it, with what compiling one takes where none is pre-built."""
     if gpu is None:
         return found
+    other = _passed_over(gpu, scene)
+    if other is not None:
+        passed = (
+            f"the engine {other} would use it, but plans take {scene.store.chosen}, which `gpt-oss engine use` chose"
+        )
+        return replace(found, status="warn", why=passed, remedy="gpt-oss engine use auto")
     remedy = remedies.get_engine(
         BACKENDS[gpu.vendor].lower(),
         scene.means,
@@ -196,6 +202,13 @@ def _get_engine(found: Check, idle: IdleDevice, gpu: SeenGpu | None, scene: Scen
     if remedy is not None and remedies.CUDA_PAGE in remedy:
         why = f"{why}. Its toolkit is in NVIDIA's repository: set that up as the page says, then `{idle.remedy}`"
     return replace(found, why=why, remedy=remedy)
+
+
+def _passed_over(gpu: SeenGpu, scene: Scene) -> str | None:
+    """An engine of the store that would use a GPU and that no plan takes, because another one was chosen."""
+    working = scene.store.working
+    others = (each for each in scene.store.engines if each not in working and each.report.devices is not None)
+    return next((each.name for each in others if not idle_devices(each.report, [gpu], environ=scene.environ)), None)
 
 
 def _unused_nvidia(found: Check, idle: IdleDevice, gpu: SeenGpu | None, scene: Scene) -> Check:

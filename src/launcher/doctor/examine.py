@@ -165,7 +165,7 @@ def _driver(facts: Facts) -> tuple[Check, ...]:
 def _toolkit(facts: Facts) -> tuple[Check, ...]:
     if facts.toolkit is None:
         raise _need(facts, "toolkit")
-    return check_toolkit(facts.toolkit)
+    return check_toolkit(facts.toolkit, facts.ready_made)
 
 
 def _holders(facts: Facts) -> tuple[Check, ...]:
