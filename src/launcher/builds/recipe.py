@@ -102,8 +102,8 @@ def recipe(
 def default_architectures(supported: Sequence[int]) -> tuple[str, ...]:
     """Those of llama.cpp's own list that a toolkit compiles for. One without a list is old, and lacks the later ones.
 
-    They are always named: CMake before 3.31 tries 52 where none is, which CUDA 13 refuses; and `native`, which
-    llama.cpp would take, is nothing on a machine without a GPU.
+    They are always named, since `native`, which llama.cpp takes by itself, is nothing on a machine without a GPU, and
+    a record of the build would not tell what it was.
     """
     known = (*_LLAMA_CPP_CUDA, *(_LLAMA_CPP_CUDA_LATER if supported else ()))
     # 120 alone is compiled as 120a by llama.cpp, which tells `a` from none in device code; a real one needs the letter.
