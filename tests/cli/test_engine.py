@@ -12,7 +12,7 @@ import typer
 
 from launcher.builds import store
 from launcher.builds.types import AUTO, ENVIRONMENT
-from launcher.cli.engine_selftest import run_self_tests
+from launcher.cli.engine_selftest import print_results, run_self_tests
 from launcher.cli.engine_session import list_engines, remove_engine, use_engine
 from launcher.errors import DamagedFileError, EngineError, LauncherError, UsageError
 from tests.builds.copies import FAILED, PASSED, copy_build, replace_file
@@ -163,6 +163,18 @@ def test_a_test_is_kept_and_decides(data: Path, capsys: Said) -> None:
     assert lines[1].split() == ["cuda-0.3.36", "failed", "-", "-", "-"]
     assert lines[-1].startswith("cuda-0.3.36: ")
     refused(EngineError, use_engine, "cuda-0.3.36", as_json=False)
+
+
+def test_a_build_for_gpus_that_sees_none_says_so(data: Path, capsys: Said) -> None:
+    build = store.find(data, "cuda-0.3.36")
+    assert build.record is not None
+    for_gpus = replace(build, record=replace(build.record, backend="cuda"))
+    other_word = replace(PASSED, n_positions=64, n_same_top=60, mean_kl=0.001, same_text=False)
+    print_results([(for_gpus, other_word)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["cuda-0.3.36", "passed", "CPU", "0.001", "nats", "60", "of", "64"]
+    assert lines[2] == "cuda-0.3.36: it sees no GPU here: what it computes on one was not tested"
+    assert lines[3].endswith("with another word, where two are nearly as likely")
 
 
 def test_from_the_command_line(tmp_path: Path) -> None:

@@ -41,12 +41,13 @@ def run_self_tests(names: Sequence[str], *, as_json: bool) -> None:
     if as_json:
         print_json({"tests": [{"name": build.name, **to_jsonable(result)} for build, result in results]})
     else:
-        _print(results)
+        print_results(results)
     if not all(result.passed for _, result in results):
         raise typer.Exit(ExitCode.ENGINE)
 
 
-def _print(results: Sequence[tuple[Build, SelfTest]]) -> None:
+def print_results(results: Sequence[tuple[Build, SelfTest]]) -> None:
+    """A table on stdout, and below what there is to know of single ones."""
     columns = [
         Column(name="engine"),
         Column(name="self-test"),
@@ -76,6 +77,9 @@ def _below(results: Sequence[tuple[Build, SelfTest]]) -> list[str]:
     for build, result in results:
         if not result.passed:
             lines.append(f"{build.name}: {printable(result.why or '')}")
-        elif result.same_text is False:
+            continue
+        if build.record is not None and build.record.backend != "cpu" and not result.devices:
+            lines.append(f"{build.name}: it sees no GPU here: what it computes on one was not tested")
+        if result.same_text is False:
             lines.append(f"{build.name}: it continues a text with another word, where two are nearly as likely")
     return lines
