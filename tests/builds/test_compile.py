@@ -229,6 +229,8 @@ def test_no_room(tmp_path: Path) -> None:
     with pytest.raises(DoesNotFitError, match="takes about 560 MiB on disk") as caught:
         run(tmp_path, toolchain(), write_sdist(tmp_path / "sdist"), free_bytes=lambda _folder: 100)
     assert caught.value.has_bytes == 100
+    assert caught.value.hint is not None
+    assert_runnable(caught.value.hint)
 
 
 def test_what_is_missing_is_told_before_anything_is_done(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ class _Compilation:
                 f"{self._work.folder} has {format_bytes(free)} free",
                 needs_bytes=missing,
                 has_bytes=free,
-                hint=f"df -h {shlex.quote(str(self._work.folder))}",
+                hint="GPT_OSS_CACHE_DIR=/folder/on/a/larger/disk " + again(self._request),
             )
 
     def _configure(self, cmake: CMake, cublas: Path | None) -> None:
