@@ -69,6 +69,8 @@ def test_a_sound_build_passes(build: Build, tmp_path: Path) -> None:
     assert result.mean_kl < 0.001
     assert result.same_text
     assert result.driver == "NVIDIA 550.54.14"
+    assert build.record is not None
+    assert read_reference().version == build.record.version, "scripts/make_selftest_reference.py makes it anew"
 
 
 @LINUX
