@@ -8,7 +8,7 @@ import pytest
 
 from launcher.builds.prebuilt import look_up, pinned_of
 from launcher.builds.releases import GitHub, checked_address, parse_refs, parse_release, refused
-from launcher.builds.shelf import Pinned
+from launcher.builds.shelf import Pinned, read_shelf
 from launcher.errors import EngineError, NetworkError, UsageError
 from launcher.store.reach import Reach
 from tests.builds import archives
@@ -64,6 +64,22 @@ def test_an_engine_without_the_makers_libraries_is_not_taken(github: FakeGitHub)
         look_up(shelf.archive, "0.3.36", shelf=shelf, github=asked(shelf))
     assert refusal.value.details == ("ggml-org/llama.cpp has no cudart-llama-b1-bin-test-*.tar.gz in its release b1",)
     assert refusal.value.hint == "gpt-oss engine build cpu"
+
+
+def test_the_makers_libraries_are_of_the_version_that_the_engine_was_compiled_with(github: FakeGitHub) -> None:
+    def names(*files: str) -> list[str]:
+        github.add(archives.LLAMA_CPP, "b11312", dict.fromkeys(files, b"x"))
+        shelf = archives.shelf(github, pinned=dict(read_shelf().pinned))
+        wanted = [each for each in read_shelf().archive if each.cuda == "12.8"]
+        return [asset.name for asset in look_up(wanted, "0.3.36", shelf=shelf, github=asked(shelf)).assets]
+
+    old = "cudart-llama-b11312-bin-ubuntu-cuda-12.8-x64.tar.gz"
+    new = "cudart-llama-b11312-bin-ubuntu-cuda-12.9-x64.tar.gz"
+    engine = "llama-b11312-bin-ubuntu-cuda-12.8-x64.tar.gz"
+    assert names(engine, old, new) == [engine, old]
+    with pytest.raises(EngineError) as refusal:
+        names(engine, new)
+    assert refusal.value.details == (f"ggml-org/llama.cpp has no {old} in its release b11312",)
 
 
 def test_a_newer_version_finds_its_llama_cpp_and_the_release_of_that_very_commit(github: FakeGitHub) -> None:

@@ -37,6 +37,7 @@ SERVER = "llama-server"
 _UNPACKED = 2.2
 """Archives of llama.cpp and of NVIDIA's libraries shrink to somewhat under half."""
 _LIBRARY = re.compile(r".*\.(so(\.\d+)*|dylib|dll|metal)")
+_CUDA = re.compile(r"cuda-\d+\.(?:\d+|\*)")
 _COMMIT = re.compile(r"commit ([0-9a-f]{7,40})|version: \d+ \(([0-9a-f]{7,40})\)")
 
 
@@ -106,9 +107,11 @@ def look_up(candidates: Iterable[Archive], version: str, *, shelf: Shelf, github
         release = github.release(repository, archive.name_of_release(version, tag))
         names = release.names if release is not None else ()
         wanted = [archive.pattern(version, tag)]
+        found = [matching(wanted[0], names)]
         runtime = archive.runtime_pattern(version, tag)
-        wanted += [runtime] if runtime is not None else []
-        found = [matching(pattern, names) for pattern in wanted]
+        if runtime is not None:
+            wanted.append(_of_same_cuda(runtime, found[0]))
+            found.append(matching(wanted[1], names))
         if release is not None and all(found):
             assets = tuple(release.asset(name) for name in found if name is not None)
             return Found(archive=archive, version=version, pinned=pinned, assets=assets)
@@ -119,6 +122,12 @@ def look_up(candidates: Iterable[Archive], version: str, *, shelf: Shelf, github
         details=tuple(dict.fromkeys(missing)),
         hint=f"gpt-oss engine build {backend}" if backend is not None else COMPILE,
     )
+
+
+def _of_same_cuda(pattern: str, engine: str | None) -> str:
+    """The pattern of NVIDIA's libraries, of the version that the engine was compiled with."""
+    version = _CUDA.search(engine or "")
+    return _CUDA.sub(version[0], pattern) if version is not None else pattern
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
