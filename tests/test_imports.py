@@ -78,7 +78,7 @@ MAY_USE: dict[str, frozenset[str]] = {
     "paths": frozenset({"system"}),
     "settings": frozenset(),
     "settings_file": frozenset({"paths", "settings"}),
-    "builds": frozenset({"builds", "engines", "hardware", "paths", "store", "system"}),
+    "builds": frozenset({"builds", "demo", "engines", "hardware", "paths", "store", "system"}),
     "hardware": frozenset({"hardware", "paths"}),
     "planner": frozenset({"planner"}),
     "store": frozenset({"store", "system"}),
