@@ -8,6 +8,5 @@ import sys
 import pytest
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals, permissions, pipes or #! as Windows has none")
-LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own files, or what only Linux closes")
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 """Ends a process without asking; on Windows every signal but two does."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -92,7 +91,6 @@ def test_a_python_that_is_not_there_is_a_note(tmp_path: Path) -> None:
 
 
 @POSIX
-@pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for a child is a shell script")
 @pytest.mark.parametrize(
     ("script", "note"),
     [
@@ -115,7 +113,6 @@ def test_a_child_that_fails_is_a_note_and_not_an_exception(tmp_path: Path, scrip
 
 
 @POSIX
-@pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for a child is a shell script")
 def test_a_child_that_crashes_after_its_answer_has_answered(tmp_path: Path) -> None:
     """Keeps out: a driver that crashes at exit hides the GPU that it had listed before."""
     (tmp_path / "answer").write_text(printed({"devices": [CUDA_DEVICE], "backends": [], "supports_rpc": False}))

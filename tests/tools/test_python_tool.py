@@ -19,6 +19,7 @@ from launcher.tools.types import ToolLimits, ToolResult, function_of
 from tests.systems import POSIX
 
 NEVER = threading.Event()
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there it is refused")
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import pytest
 from launcher.errors import DamagedFileError, UsageError
 from launcher.tools.isolation import Isolation
 from launcher.tools.request import ServerRequest, ToolRequest, ToolRules, parse_tools
-from launcher.tools.sandbox import Bounds, Ended, Place
+from launcher.tools.sandbox import Bounds, Ended, Place, run
 from launcher.tools.sandbox_probe import probe
 from launcher.tools.toolbox import open_toolbox
 from launcher.tools.types import ToolLimits, ToolResult, Verdict
@@ -226,3 +226,11 @@ def test_where_python_does_not_run_at_all_nothing_is_claimed(tmp_path: Path) -> 
         Place(work=tmp_path / "work", root=tmp_path), platform="linux", runner=lambda *_a, **_o: outcome("boom", 1)
     )
     assert not found.is_safe
+
+
+def test_on_windows_no_code_of_a_model_is_run(tmp_path: Path) -> None:
+    """Nothing there would keep it in, with `unsafe` neither: what ends it and what it began is not there."""
+    place = Place(work=tmp_path, root=tmp_path)
+    bounds = Bounds(timeout_s=1.0, memory_bytes=1 << 30, max_output_chars=100)
+    with pytest.raises(OSError, match="no code of a model is run on Windows"):
+        run("print(1)", place, bounds, layers=(), use_seatbelt=False, cancelled=threading.Event(), system="win32")

@@ -85,13 +85,14 @@ def run(
     use_seatbelt: bool,
     cancelled: threading.Event,
     clock: Callable[[], float] = time.monotonic,
+    system: str = sys.platform,
 ) -> Ended:
     """Run code to its end, or until a limit or `cancelled` ends it. Nothing of it is left running.
 
     Raises:
         OSError: the child cannot be started, or this is Windows.
     """
-    if sys.platform == "win32":
+    if system == "win32":
         raise OSError(errno.ENOSYS, "no code of a model is run on Windows, where nothing would keep it in")
     readable = readable_paths()
     job = Job(
