@@ -104,7 +104,9 @@ def test_a_transfer_that_breaks_off_goes_on_where_it_was(github: FakeGitHub, tmp
 def test_a_second_command_goes_on_where_the_first_was_stopped(github: FakeGitHub, tmp_path: Path) -> None:
     github.cut_after = [5000, 0, 0, 0, 0, 0]
     waits: list[float] = []
-    with pytest.raises(NetworkError, match=r"broke the transfer off; 5 KiB of 1.2 MiB are kept, and the same command goes on") as refused:
+    with pytest.raises(
+        NetworkError, match=r"broke the transfer off; 5 KiB of 1.2 MiB are kept, and the same command goes on"
+    ) as refused:
         fetcher(tmp_path, waits).fetch(assets(github)[:1])
     assert refused.value.hint == RETRY
     # The first wait is that of the transfer that brought something.

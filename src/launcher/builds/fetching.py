@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from launcher.builds.disk import told
-from launcher.builds.releases import COMPILE, Asset, refused
+from launcher.builds.releases import COMPILE, Asset, certificates, refused
 from launcher.errors import DamagedFileError, DoesNotFitError, NetworkError
 from launcher.store.disk import free_bytes, is_full, locked
 from launcher.store.refusals import one_line
@@ -75,7 +75,7 @@ class Fetcher:
         self.progress.start(total, here, f"downloading {assets[0].name}" if assets else "")
         timeout = httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
         try:
-            with httpx.Client(timeout=timeout, follow_redirects=True) as client:
+            with httpx.Client(timeout=timeout, follow_redirects=True, verify=certificates()) as client:
                 return tuple(self._one(client, asset) for asset in assets)
         finally:
             self.progress.finish()

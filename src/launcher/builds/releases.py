@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -15,6 +16,8 @@ from launcher.store.reach import Reach
 from launcher.store.refusals import one_line
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 TIMEOUT_S = 20.0
@@ -173,7 +176,7 @@ class GitHub:
         self._reach_it(url)
         headers = {"User-Agent": "gpt-oss-launcher", "Accept": accept}
         try:
-            answer = httpx.get(url, headers=headers, timeout=TIMEOUT_S, follow_redirects=True)
+            answer = httpx.get(url, headers=headers, timeout=TIMEOUT_S, follow_redirects=True, verify=certificates())
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise NetworkError(
                 f"{_host(url)}: {one_line(str(error)) or type(error).__name__}", url=url, hint=COMPILE
@@ -212,6 +215,14 @@ def refused(
             hint=COMPILE,
         )
     return NetworkError(f"{host} answered {status}", url=url, status=status, hint=COMPILE)
+
+
+@cache
+def certificates() -> ssl.SSLContext:
+    """Whom to trust, as httpx does: read once, which takes longer than a question."""
+    import httpx
+
+    return httpx.create_ssl_context()
 
 
 def _host(url: str) -> str:
