@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,11 @@ def rehearse(tmp_path: Path, stage: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
 
 
+def parts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """llama.cpp's breakdown without weights of the host."""
+    return [{**row, "model_bytes": None if row["device"] == "CPU" else row["model_bytes"]} for row in rows]
+
+
 def test_a_rehearsal_measures_everything_once(tmp_path: Path) -> None:
     done = rehearse(tmp_path, "all")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -35,8 +41,8 @@ def test_a_rehearsal_measures_everything_once(tmp_path: Path) -> None:
     assert len(record["memory"]) > 25
     for row in record["memory"]:
         assert row["refused"] is None
-        # llama.cpp states without allocating what it then allocates.
-        assert row["stated"] == row["allocated"], row["params"]
+        # What it states without allocating is what it allocates; mapped weights count with what lies between them.
+        assert parts(row["stated"]) == parts(row["allocated"]), row["params"]
     whole = [row for row in record["memory"] if row["file"] == "1-layer" and row["params"]["n_gpu_layers"] == 2]
     for row in whole:
         (held,) = row["devices"]
