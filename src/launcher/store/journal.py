@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 import uuid
 import zlib
 from array import array
@@ -36,6 +37,7 @@ class Journal:
         self.size_bytes = size_bytes
         self._entries = entries
         self._stream = stream
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         """Pieces of the file."""
@@ -66,7 +68,9 @@ class Journal:
         first = n_bytes | (_UNSUMMED if checksum is None else 0)
         self._entries[2 * piece] = first
         self._entries[2 * piece + 1] = checksum or 0
-        _write_at(self._stream, _HEADER.size + piece * _ENTRY.size, _ENTRY.pack(first, checksum or 0))
+        # Connections write at the same time, and where a system has no writes at a position they are two steps.
+        with self._lock:
+            _write_at(self._stream, _HEADER.size + piece * _ENTRY.size, _ENTRY.pack(first, checksum or 0))
 
     def clear(self) -> None:
         """Forget everything."""

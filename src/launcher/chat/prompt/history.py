@@ -48,7 +48,9 @@ class HistoryFile:
             return
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            # Without O_BINARY Windows would end each line by two characters.
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+            descriptor = os.open(self._path, flags, 0o600)
             try:
                 os.write(descriptor, line)
             finally:
