@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable
@@ -192,7 +191,7 @@ def _check_room(found: Found, means: Means) -> None:
             f"{found.name} takes about {needs} on disk; {means.data_dir} has {has} free",
             needs_bytes=found.disk_bytes,
             has_bytes=free,
-            hint=f"df -h {shlex.quote(str(means.data_dir))}",
+            hint=f"GPT_OSS_DATA_DIR=/folder/on/a/larger/disk gpt-oss engine install {found.archive.backend} --how prebuilt",
         )
 
 
