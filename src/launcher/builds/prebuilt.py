@@ -186,12 +186,12 @@ def install(found: Found, means: Means) -> Build:
 def _check_room(found: Found, means: Means) -> None:
     free = means.fetcher.free_bytes(means.data_dir)
     if found.disk_bytes > free:
-        needs, has = format_bytes(found.disk_bytes), format_bytes(free)
+        backend, needs, has = found.archive.backend, format_bytes(found.disk_bytes), format_bytes(free)
         raise DoesNotFitError(
             f"{found.name} takes about {needs} on disk; {means.data_dir} has {has} free",
             needs_bytes=found.disk_bytes,
             has_bytes=free,
-            hint=f"GPT_OSS_DATA_DIR=/folder/on/a/larger/disk gpt-oss engine install {found.archive.backend} --how prebuilt",
+            hint=f"GPT_OSS_DATA_DIR=/folder/on/a/larger/disk gpt-oss engine install {backend} --how prebuilt",
         )
 
 
