@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals, permissions, pipes or #! as Windows has none")LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own files, or libraries as Linux has them")
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals, permissions, pipes or #! as Windows has none")
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own files, or libraries as Linux has them")
 
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 """Ends a process without asking; on Windows every signal but two does."""
