@@ -1,4 +1,4 @@
-"""Measure a machine with an NVIDIA GPU: what the engine takes of its memory and how fast it is, beside the planner.
+r"""Measure a machine with an NVIDIA GPU: what the engine takes of its memory and how fast it is, beside the planner.
 
     python scripts/gpu_check.py --stage all --out /tmp/gpu
     python scripts/gpu_check.py --stage all --out /tmp/rehearsal --stand-in
@@ -9,8 +9,8 @@
 Stages, in their order: build (the CUDA engine, by `gpt-oss engine build`), files (a 20b and a 120b of full size and
 random blocks, 75 GB), memory (many placements: planned, stated by llama.cpp, and by the driver), speed (over depth),
 offload (experts on the host), serve (1 to 64 streams), report. Every row is on the disk as soon as it was measured:
-in the folder `--out`, results.jsonl. What is there is not measured again, so a stage that was stopped goes on. A stage
-ends by itself within its time; all of them together take half an hour on one H100 with 16 cores.
+in the folder `--out`, results.jsonl. What is there is not measured again, so a stage that was stopped goes on. Each
+stage ends by itself within ten minutes, and all of them within 35; what had no room is left for another run.
 
 The report is a folder named after the GPU with record.json and tables.md; copied to tests/data/gpu/, it is what
 tests/planner/test_gpu_data.py holds the planner to. `--stand-in` rehearses all of it in a minute without a GPU, on

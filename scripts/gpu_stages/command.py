@@ -16,7 +16,7 @@ from pathlib import Path
 from gpu_stages import build, files, memory, pack, serve, speed
 from gpu_stages.grid import REHEARSAL, Grid
 from gpu_stages.kept import RESULTS, Budget, Kept, StageTimeError, hard_limit
-from gpu_stages.lab import Lab, LabError, devices_here, keep_machine, machine_row, stand_in_devices
+from gpu_stages.lab import SHARED_MEMORY, Lab, LabError, devices_here, keep_machine, machine_row, stand_in_devices
 from gpu_stages.records import STAGES, StageRow
 from gpu_stages.report import STAGE, folder_name, record_of, tables
 from launcher.builds import store
@@ -134,6 +134,9 @@ def one_stage(name: str, args: argparse.Namespace, kept: Kept, work: Path) -> bo
     except KeyboardInterrupt:
         why = "interrupted"
         raise
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        raise
     finally:
         if name in STAGES:
             kept.add(STAGE, name, StageRow(took_s=budget.taken_s, n_left=n_left, why=why))
@@ -161,7 +164,7 @@ def _files(args: argparse.Namespace, kept: Kept, work: Path) -> int:
     wanted = files.REHEARSAL if args.stand_in else files.FULL
     disk = work / "models"
     disk.mkdir(parents=True, exist_ok=True)
-    shm = files.SHARED_MEMORY
+    shm = SHARED_MEMORY
     here = {one.file for one in wanted if files.is_made(one, kept)}
     where = files.places(
         [one for one in wanted if one.file not in here],

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gpu_stages.kept import Kept
-from gpu_stages.lab import LabError
+from gpu_stages.lab import SHARED_MEMORY, LabError
 from gpu_stages.records import FileRow
 from launcher.demo import demo_model_path
 from launcher.units import GIB, format_bytes
 
-SHARED_MEMORY = Path("/dev/shm")
 _SPARE_BYTES = GIB
 """Left free of a disk."""
 _RAM_BYTES = 24 * GIB

@@ -27,6 +27,7 @@ _SETTLED_S = 0.2
 _SETTLES_WITHIN_S = 5.0
 """A driver gives a dead process's memory back within a second."""
 MACHINE = "machine"
+SHARED_MEMORY = Path("/dev/shm")
 
 
 class LabError(LauncherError):
@@ -65,6 +66,13 @@ class Lab:
             raise LabError("no model files are there: run the stage files first")
         return found
 
+    def hardware_for(self, file: FileRow) -> Hardware:
+        """With room for the file's pages, where it lies in RAM: mapped, they are not taken a second time."""
+        if not Path(file.path).is_relative_to(SHARED_MEMORY):
+            return self.hardware
+        memory = self.hardware.memory
+        return replace(self.hardware, memory=replace(memory, available_bytes=memory.available_bytes + file.size_bytes))
+
     def known(self, file: FileRow) -> KnownFile:
         """Its header."""
         return file_from_path(Path(file.path), isa=self.hardware.cpu.isa)
@@ -81,7 +89,7 @@ class Lab:
 
     def planned(self, file: FileRow) -> LoadParams:
         """What a plan for this file on this machine is; without remote devices, which only memory is measured on."""
-        hardware = replace(self.hardware, devices=()) if self.stand_in else self.hardware
+        hardware = replace(self.hardware, devices=()) if self.stand_in else self.hardware_for(file)
         request = PlanRequest(model=str(Path(file.path).absolute()), n_ctx=self.grid.contexts[-1])
         return prepare(request, self.world(), offline=True, hardware=hardware).plan.load_params
 

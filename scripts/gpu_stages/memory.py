@@ -202,7 +202,8 @@ def asked_cases(lab: Lab, file: FileRow, known: KnownFile) -> tuple[Asked, ...]:
     (device,) = lab.hardware.devices
     base = _base(lab)
     cases = memory_cases(file.file, base, known.spec.n_layer, lab.grid)
-    tables = [memory_table(lab.hardware, known.spec, known.weights, case.params) for case in cases]
+    hardware = lab.hardware_for(file)
+    tables = [memory_table(hardware, known.spec, known.weights, case.params) for case in cases]
     fitting = [(case, table) for case, table in zip(cases, tables, strict=True) if all(row.fits for row in table)]
     lab.tell(f"{len(cases) - len(fitting)} of {len(cases)} placements of {file.file} do not fit and are left out")
     wanted = [case for case, _ in fitting if not lab.kept.has("memory", case.key)]

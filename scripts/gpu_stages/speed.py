@@ -63,7 +63,7 @@ class Runs:
 
 def run_speed(lab: Lab) -> int:
     """As planned, over depth; how many cases were left out."""
-    return _run(lab, "speed", lambda file, params: speed_cases(file.file, params, lab.grid))
+    return _run(lab, "speed", lambda file, params: speed_cases(file.file, params, lab.grid), n_repeat=lab.grid.n_repeat)
 
 
 def run_offload(lab: Lab) -> int:
@@ -73,10 +73,11 @@ def run_offload(lab: Lab) -> int:
         whole = replace(params, n_ctx=lab.grid.contexts[0])
         return offload_cases(file.file, whole, lab.known(file).spec.n_layer, lab.grid)
 
-    return _run(lab, "offload", cases)
+    # A prompt carries up to 57 GB over the bus each time.
+    return _run(lab, "offload", cases, n_repeat=2)
 
 
-def _run(lab: Lab, stage: str, cases_of: Callable[[FileRow, LoadParams], Sequence[SpeedCase]]) -> int:
+def _run(lab: Lab, stage: str, cases_of: Callable[[FileRow, LoadParams], Sequence[SpeedCase]], *, n_repeat: int) -> int:
     left = 0
     for file in lab.files:
         params = lab.planned(file)
@@ -85,7 +86,8 @@ def _run(lab: Lab, stage: str, cases_of: Callable[[FileRow, LoadParams], Sequenc
             continue
         path = Path(file.path)
         lab.tell(f"{stage} of {path.name}: {len(cases)} tests")
-        runs = Runs(partial(open_embedded, path, site=lab.engine.site), predictor(lab, file), lab.grid.n_repeat)
+        load = partial(open_embedded, path, site=lab.engine.site)
+        runs = Runs(load, predictor(lab, file), n_repeat)
         try:
             left += each(stage, cases, runs.measure, kept=lab.kept, budget=lab.budget, tell=lab.tell)
         finally:

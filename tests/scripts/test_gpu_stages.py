@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from gpu_stages import build, files, pack
 from gpu_stages.grid import Grid, MemoryCase, SpeedCase, memory_cases, offload_cases, serve_cases, speed_tests
-from gpu_stages.kept import RESULTS, Kept
-from gpu_stages.lab import LabError, resident
+from gpu_stages.kept import RESULTS, Budget, Kept
+from gpu_stages.lab import SHARED_MEMORY, LabError, resident
 from gpu_stages.memory import Asked, Loads
 from gpu_stages.memory_child import chunks
 from gpu_stages.records import FileRow, HostHeld, MemoryRow, Record, ServeRow, SpeedRow
@@ -372,7 +372,7 @@ def placed(disk_gib: float, shm_gib: float, ram_gib: float) -> dict[str, Path]:
 
 
 def test_files_lie_on_the_disk_or_else_in_ram() -> None:
-    disk, shm = Path("/disk"), files.SHARED_MEMORY
+    disk, shm = Path("/disk"), SHARED_MEMORY
     assert placed(200, 64, 120) == {"20b": disk, "120b": disk}
     # 64 GiB of disk hold the system as well: the large one goes to RAM.
     assert placed(50, 64, 120) == {"20b": disk, "120b": shm}
@@ -413,6 +413,21 @@ def test_a_file_that_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
         make(tmp_path, "import sys; open(sys.argv[1], 'w').write('half'); sys.exit(1)", kept)
     assert kept.rows("files", FileRow) == ()
     assert not list((tmp_path / "models").glob("*.gguf"))
+
+
+def test_a_file_that_lies_in_ram_takes_no_ram_when_it_is_mapped(tmp_path: Path) -> None:
+    """60 GB of a machine's 128 are the file already: experts that stay on the host need no other 57."""
+    lab = Lab(
+        out=tmp_path, work=tmp_path, kept=Kept(tmp_path / RESULTS), budget=Budget(limit_s=1), grid=GRID, stand_in=False,
+        hardware=machine(devices=[gpu()]), used={},
+    )  # fmt: skip
+    row = FileRow(
+        file="120b", model="gpt-oss-120b", recipe="MXFP4", n_layer=None, path=str(SHARED_MEMORY / "m.gguf"),
+        size_bytes=60 * GIB, took_s=0,
+    )  # fmt: skip
+    before = lab.hardware.memory.available_bytes
+    assert lab.hardware_for(row).memory.available_bytes == before + 60 * GIB
+    assert lab.hardware_for(replace(row, path=str(tmp_path / "m.gguf"))).memory.available_bytes == before
 
 
 # What a machine without a network gets.
