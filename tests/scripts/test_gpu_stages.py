@@ -18,7 +18,7 @@ import pytest
 from gpu_stages import build, files, pack
 from gpu_stages.grid import Grid, MemoryCase, SpeedCase, memory_cases, offload_cases, serve_cases, speed_tests
 from gpu_stages.kept import RESULTS, Budget, Kept
-from gpu_stages.lab import SHARED_MEMORY, LabError, resident
+from gpu_stages.lab import SHARED_MEMORY, Lab, LabError, resident
 from gpu_stages.memory import Asked, Loads
 from gpu_stages.memory_child import chunks
 from gpu_stages.records import FileRow, HostHeld, MemoryRow, Record, ServeRow, SpeedRow
