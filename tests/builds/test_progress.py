@@ -48,7 +48,10 @@ def test_without_a_plan_files_count_alike() -> None:
 
 
 def test_a_plan_that_is_still_to_be_made_is_none() -> None:
-    assert planned_steps("[1/2] Re-running CMake...\n[2/2] x\n") == ()
+    assert planned_steps("[1/2] Re-checking globbed directories...\n[2/2] Re-running CMake...\n") == ()
+    watch = Watch((), Clock())
+    assert watch.read("[2/2] Re-running CMake...") is None
+    assert watch.read("[1/598] Generate vulkan shaders for acc.comp") is not None
 
 
 def test_make_tells_percents() -> None:

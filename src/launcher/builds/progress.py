@@ -9,6 +9,8 @@ from launcher.builds.compile_types import Step
 
 _NINJA = re.compile(r"^\[(\d+)/(\d+)\] (.*)")
 _MAKE = re.compile(r"^\[ *(\d+)%\] (.*)")
+_BEFOREHAND = ("Re-checking globbed directories", "Re-running CMake")
+"""What ninja does before it knows its steps (Vulkan's shaders are a glob), counted on its own."""
 _LEAST_SHARE = 0.02
 """Nothing is said of the time left before: the first files are small, and some come from a compiler's cache."""
 
@@ -33,7 +35,7 @@ def weight(what: str) -> float:
 def planned_steps(dry_run: str) -> tuple[str, ...]:
     """What ninja has still to do, from `ninja -n`: a continued build has less of it. Empty where it cannot tell yet."""
     steps = tuple(found[3] for line in dry_run.splitlines() if (found := _NINJA.match(line)))
-    return () if any(step.startswith("Re-running CMake") for step in steps) else steps
+    return () if any(step.startswith(_BEFOREHAND) for step in steps) else steps
 
 
 class Watch:
@@ -48,6 +50,8 @@ class Watch:
     def read(self, line: str) -> Step | None:
         """What a line says; None for one that is no progress."""
         ninja = _NINJA.match(line)
+        if ninja is not None and ninja[3].startswith(_BEFOREHAND):
+            return None
         if ninja is not None:
             self._done += weight(ninja[3])
             done, total = int(ninja[1]), int(ninja[2])
