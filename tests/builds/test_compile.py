@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -191,6 +192,8 @@ def test_an_engine_that_fails_is_kept_unused_and_one_that_works_is_not_given_up_
 
 @needs_cmake
 def test_ctrl_c_ends_the_compilers(tmp_path: Path, tools: Toolchain) -> None:
+    if sys.platform == "win32":
+        pytest.skip("Windows has no signal for a thread")
     import psutil
 
     cmake = (
