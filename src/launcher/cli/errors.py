@@ -18,6 +18,10 @@ _SHORTEST_TOKEN = 8
 def run(app: Callable[[], object]) -> None:
     """Run the command line and end the process with the code that its outcome has."""
     _replace_closed()
+    if sys.platform == "win32":
+        from launcher.system.console import understand_escapes
+
+        understand_escapes()
     try:
         _run_flushed(app)
     except LauncherError as error:
