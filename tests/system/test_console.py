@@ -30,7 +30,7 @@ class Library:
 
     def __init__(self, consoles: dict[int, int], *, refuses: bool = False) -> None:
         self.modes = consoles
-        self.GetStdHandle = Function(lambda stream: {OUT: 7, ERR: 8}.get(stream))
+        self.GetStdHandle = Function({OUT: 7, ERR: 8}.get)
         self.GetConsoleMode = Function(self.get)
         self.SetConsoleMode = Function(lambda handle, mode: 0 if refuses else self.set(handle, mode))
 
