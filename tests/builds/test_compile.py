@@ -28,10 +28,12 @@ from launcher.errors import DamagedFileError, DoesNotFitError, EngineError, Laun
 from launcher.units import GIB
 from tests.cli.sandbox import assert_runnable
 from tests.fakes.toolchain import toolchain, write_sdist
+from tests.systems import LINUX, POSIX
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 needs_cmake = pytest.mark.skipif(
-    shutil.which("cmake") is None or shutil.which("cc") is None, reason="CMake or a C compiler is not here"
+    sys.platform == "win32" or shutil.which("cmake") is None or shutil.which("cc") is None,
+    reason="CMake or a C compiler is not here, or libraries are called otherwise",
 )
 
 
@@ -77,6 +79,7 @@ def log_of(root: Path) -> str:
     return (root / "cache/engines/cpu-9.9.9/build.log").read_text()
 
 
+@LINUX
 @needs_cmake
 def test_from_an_archive_into_the_store(tmp_path: Path, tools: Toolchain) -> None:
     events: list[Event] = []
@@ -190,6 +193,7 @@ def test_an_engine_that_fails_is_kept_unused_and_one_that_works_is_not_given_up_
     assert store.installed(tmp_path / "data")[0] == (works,)
 
 
+@POSIX
 @needs_cmake
 def test_ctrl_c_ends_the_compilers(tmp_path: Path, tools: Toolchain) -> None:
     if sys.platform == "win32":

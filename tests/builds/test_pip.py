@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import zipfile
@@ -19,6 +20,7 @@ from launcher.builds.source import get_source, known_sha256, pinned_version, sha
 from launcher.builds.steps import run_step
 from launcher.errors import DamagedFileError, LauncherError, NetworkError
 from tests.fakes.toolchain import CUDA_13_0, toolchain, write_sdist
+from tests.systems import POSIX
 
 PIP = shutil.which("pip3")
 needs_pip = pytest.mark.skipif(PIP is None, reason="pip is not here")
@@ -28,7 +30,7 @@ def pip_of(root: Path, folder: Path | None, **environ: str) -> Pip:
     """A pip that knows one folder of packages, or none."""
     home = root / "home"
     home.mkdir(exist_ok=True)
-    settings = {"PIP_CONFIG_FILE": "/dev/null", "PIP_NO_CACHE_DIR": "1", "HOME": str(home), "PATH": "/usr/bin:/bin"}
+    settings = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_CACHE_DIR": "1", "HOME": str(home), "PATH": os.environ["PATH"]}
     settings |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder)} if folder is not None else {}
     return Pip(command=(PIP or "pip",), log=root / "pip.log", environ={**settings, **environ})
 
@@ -132,6 +134,7 @@ CUBLAS = (
 )
 
 
+@POSIX
 def test_cublas_is_taken_from_its_package_into_the_engine(tmp_path: Path) -> None:
     packed = wheel(tmp_path / "index/nvidia_cublas-13.0.2-py3-none-any.whl", *CUBLAS)
     pip = fake_pip(
@@ -187,6 +190,7 @@ def test_a_package_without_cublas(tmp_path: Path) -> None:
         get_cublas("13.0", tmp_path / "work/cublas", pip)
 
 
+@POSIX
 def test_cmake_from_its_package(tmp_path: Path) -> None:
     pip = fake_pip(
         tmp_path,
@@ -218,6 +222,7 @@ def test_a_program_is_read_line_by_line_into_its_log(tmp_path: Path) -> None:
     assert "secret" not in (tmp_path / "log").read_text()
 
 
+@POSIX
 def test_a_program_that_does_not_listen_is_ended_with_what_it_started(tmp_path: Path) -> None:
     import psutil
 

@@ -12,6 +12,7 @@ from launcher.builds.tool_types import Compiler
 from launcher.builds.toolchain import Places, pip_environment, probe_toolchain
 from launcher.hardware.detect import Machine
 from tests.fakes.nvml import FakeGpu, FakeNvml
+from tests.systems import POSIX
 
 NVCC_13 = """\
 nvcc: NVIDIA (R) Cuda compiler driver
@@ -212,6 +213,7 @@ def test_a_distributions_own_toolkit(tmp_path: Path) -> None:
     assert (found.cuda.root, found.cuda.cublas) == (str(tmp_path / "usr"), True)
 
 
+@POSIX
 def test_rocm(tmp_path: Path) -> None:
     put(tmp_path, "opt/rocm/bin/hipconfig", "opt/rocm/llvm/bin/clang", "opt/rocm/include/hipblas/hipblas.h")
     put(tmp_path, "opt/rocm/include/rocblas/rocblas.h")

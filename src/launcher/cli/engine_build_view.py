@@ -111,7 +111,7 @@ class CompileBar:
     ) -> None:
         self._progress.stop()
         if isinstance(error, KeyboardInterrupt):
-            say("What is compiled is kept; the same command goes on from there.")
+            say("What is compiled is kept in the cache; the same command goes on from there.")
 
     def tell(self, event: Event) -> None:
         """Show what the compilation says."""
