@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ import launcher
 from gpu_stages.grid import Grid
 from gpu_stages.kept import Budget, Kept
 from gpu_stages.records import FileRow, Gpu, MachineRow
-from launcher.bench.watch import open_gauges
+from launcher.bench.watch import Gauges, open_gauges
 from launcher.catalogue.headers import KnownFile, file_from_path
 from launcher.engines.stand_ins import stand_ins
 from launcher.errors import LauncherError
@@ -113,12 +113,14 @@ class Lab:
 
 
 @contextmanager
-def devices_here(hardware: Hardware) -> Iterator[tuple[Hardware, dict[str, Callable[[], int | None]]]]:
+def devices_here(
+    hardware: Hardware, gauges_of: Callable[[tuple[Device, ...]], AbstractContextManager[Gauges]] = open_gauges
+) -> Iterator[tuple[Hardware, dict[str, Callable[[], int | None]]]]:
     """The machine with its first GPU alone, and what tells of its memory. Raises LabError where there is none."""
     gpu = next((device for device in hardware.devices if device.kind == "gpu"), None)
     if gpu is None:
         raise LabError("this engine sees no GPU: run the stage build there, or rehearse with --stand-in")
-    with open_gauges((gpu,)) as gauges:
+    with gauges_of((gpu,)) as gauges:
         used = {gauge.name: gauge.used for gauge in gauges.memory}
         if gpu.name not in used:
             raise LabError(f"no driver tells how much of {gpu.name} is in use")
