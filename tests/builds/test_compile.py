@@ -180,6 +180,16 @@ def test_the_same_again() -> None:
 
 
 @needs_cmake
+def test_a_package_that_an_error_asks_for_is_told(tmp_path: Path, tools: Toolchain) -> None:
+    cmake = 'cmake_minimum_required(VERSION 3.21)\nproject(x NONE)\nmessage(FATAL_ERROR "CUDA Toolkit not found")\n'
+    archive = write_sdist(tmp_path / "sdist", changes={"CMakeLists.txt": cmake})
+    with pytest.raises(EngineError, match="CMake does not find the CUDA toolkit") as caught:
+        run(tmp_path, tools, archive, package=lambda need: f"apt install {need}")
+    assert caught.value.hint == "apt install cuda toolkit"
+    assert caught.value.details[0] == "first error: CUDA Toolkit not found"
+
+
+@needs_cmake
 def test_an_engine_that_fails_is_kept_unused_and_one_that_works_is_not_given_up_for_it(
     tmp_path: Path, tools: Toolchain
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from launcher.builds.source import known_sha256, pinned_version
 from launcher.builds.tool_types import Compiler, Tool, Toolchain
 from launcher.builds.types import BACKENDS, Backend
 from launcher.doctor.types import Platform
+from launcher.hardware.packages import install
 from tests.fakes.toolchain import CUDA_12_4, CUDA_13_0, GCC_12, GCC_13, GCC_15, ROCM, SYCL, VULKAN, toolchain
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
@@ -225,13 +227,14 @@ def test_the_packages_that_mend_it() -> None:
         container_id=None, wsl=False, virtual=None, translated=False, is_root=False, groups=(), install="checkout",
         python="python3",
     )  # fmt: skip
+    package = partial(install, platform=debian)
     bare = toolchain(compilers=())
-    assert remedies(judge("vulkan", bare), debian) == (
+    assert remedies(judge("vulkan", bare), package) == (
         "sudo apt install build-essential",
         "sudo apt install libvulkan-dev glslc spirv-headers",
     )
-    assert remedies(judge("cuda", toolchain()), debian) == ("sudo apt install nvidia-cuda-toolkit",)
+    assert remedies(judge("cuda", toolchain()), package) == ("sudo apt install nvidia-cuda-toolkit",)
     blackwell = toolchain(gpu_architectures=(120,))
-    assert remedies(judge("cuda", blackwell), debian) == ("sudo apt install cuda-toolkit-12-8",)
-    assert remedies(judge("metal", toolchain()), debian) == ("gpt-oss engine build cpu",)
-    assert remedies(judge("cpu", toolchain()), debian) == ()
+    assert remedies(judge("cuda", blackwell), package) == ("sudo apt install cuda-toolkit-12-8",)
+    assert remedies(judge("metal", toolchain()), package) == ("gpt-oss engine build cpu",)
+    assert remedies(judge("cpu", toolchain()), package) == ()

@@ -14,8 +14,6 @@ from collections.abc import Callable, Sequence
 from launcher.builds.tool_text import numbers
 from launcher.builds.tool_types import Compiler, Cuda, Need, Toolchain, Trouble, Verdict
 from launcher.builds.types import Backend
-from launcher.doctor.types import Platform
-from launcher.hardware.packages import install
 
 OLDEST_CMAKE = (3, 21)
 """llama-cpp-python's CMakeLists.txt."""
@@ -32,10 +30,10 @@ def judge(backend: Backend, tools: Toolchain, architectures: Sequence[str] | Non
     return Verdict(troubles=tuple(troubles), notes=_notes(backend, tools, architectures))
 
 
-def remedies(verdict: Verdict, platform: Platform) -> tuple[str, ...]:
-    """The commands that mend what stands in the way, on a system: packages first, each once."""
+def remedies(verdict: Verdict, package: Callable[[Need], str | None]) -> tuple[str, ...]:
+    """The commands that mend what stands in the way: packages first, each once. `package` tells what installs one."""
     needs = dict.fromkeys(each.need for each in verdict.troubles if each.need is not None)
-    packages = [install(need, platform) for need in needs]
+    packages = [package(need) for need in needs]
     others = [each.remedy for each in verdict.troubles]
     return tuple(dict.fromkeys(each for each in (*packages, *others) if each is not None))
 

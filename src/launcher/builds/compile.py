@@ -172,7 +172,7 @@ class _Compilation:
         failure = failed.failure
         message = f"compiling {self._request.name} failed"
         message = f"{message}: {failure.means}" if failure.means else message
-        hint = "gpt-oss doctor"
+        hint = (self._shop.package(failure.need) if failure.need is not None else None) or "gpt-oss doctor"
         if failure.fewer_jobs:
             fewer = max(1, self._ready.capacity.jobs // 2)
             hint = again(replace(self._request, jobs=fewer))

@@ -14,7 +14,7 @@ from launcher.builds.capacity import capacity, expected_s, needed_bytes, usable_
 from launcher.builds.compat import judge
 from launcher.builds.compile_types import Capacity, CompileRequest, Work
 from launcher.builds.recipe import Recipe, recipe
-from launcher.builds.tool_types import Toolchain, Verdict
+from launcher.builds.tool_types import Need, Toolchain, Verdict
 from launcher.builds.toolchain import probe_toolchain
 from launcher.builds.types import Build, SelfTest
 from launcher.errors import EngineError
@@ -52,6 +52,8 @@ class Workshop:
     memory_bytes: Callable[[], int | None] = _memory_bytes
     n_cpus: Callable[[], int] = _cpus
     free_bytes: Callable[[Path], int] = free_bytes
+    package: Callable[[Need], str | None] = lambda _need: None
+    """The command that installs what an error says is missing."""
     clock_s: Callable[[], float] = time.monotonic
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)

@@ -11,8 +11,9 @@ from pathlib import Path
 from launcher.builds.compat import remedies
 from launcher.builds.compile import compile_build
 from launcher.builds.compile_types import CompileRequest
-from launcher.builds.prepare import Prepared, not_here, prepare
+from launcher.builds.prepare import Prepared, Workshop, not_here, prepare
 from launcher.builds.source import known_sha256, pinned_version, version_of
+from launcher.builds.tool_types import Need
 from launcher.builds.types import BACKENDS, Backend, Build
 from launcher.cli.context import is_offline, load_settings
 from launcher.cli.engine_build_view import CompileBar, document, print_prepared, print_result
@@ -72,7 +73,13 @@ def compile_with_progress(request: CompileRequest, data_dir: Path, cache_dir: Pa
     """Compile while a bar is drawn; the build, and the seconds that it took. Raises as `compile_build` does."""
     began_s = time.monotonic()
     with CompileBar() as bar:
-        build = compile_build(request, data_dir=data_dir, cache_dir=cache_dir, on_event=bar.tell)
+        build = compile_build(
+            request,
+            data_dir=data_dir,
+            cache_dir=cache_dir,
+            on_event=bar.tell,
+            workshop=Workshop(package=package),
+        )
     return build, time.monotonic() - began_s
 
 
@@ -175,11 +182,16 @@ def _definition(text: str) -> tuple[str, str]:
 
 
 def _commands(ready: Prepared) -> tuple[str, ...]:
-    """What installs the packages that are missing, on this system."""
+    return remedies(ready.verdict, package)
+
+
+def package(need: Need) -> str | None:
+    """What installs a package that compiling needs, on this system."""
+    from launcher.cli.engine_install_session import packages_for
     from launcher.doctor.sources import Sources
     from launcher.doctor.system import read_platform
 
-    return remedies(ready.verdict, read_platform(Sources()))
+    return packages_for(read_platform(Sources()))[need]
 
 
 def _ask(ready: Prepared) -> None:
