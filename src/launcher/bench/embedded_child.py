@@ -24,6 +24,7 @@ from launcher.bench.child import LOG_LINES, answering
 from launcher.bench.probe import Probe, Timing, probe_params
 from launcher.bench.types import BenchTest
 from launcher.engines.active import load_llama_cpp
+from launcher.engines.ggml import ggml_functions
 from launcher.engines.llama import LlamaContext, LlamaModel, captured_log
 from launcher.errors import EngineError
 from launcher.planner.types import LoadParams
@@ -181,8 +182,6 @@ class _Runner:
 
 def _facts(llama_cpp: Any, model: LlamaModel) -> dict[str, Any]:
     """What llama.cpp says of the model and of itself, in llama-bench's fields."""
-    from llama_cpp import _ggml
-
     description = ctypes.create_string_buffer(128)  # as large as llama-bench's
     llama_cpp.llama_model_desc(model.pointer, description, len(description))
     facts = {
@@ -190,13 +189,9 @@ def _facts(llama_cpp: Any, model: LlamaModel) -> dict[str, Any]:
         "model_size": llama_cpp.llama_model_size(model.pointer),
         "model_n_params": llama_cpp.llama_model_n_params(model.pointer),
     }
-    # On Windows a function is found only in the library that defines it, and this one is another's.
-    commit = getattr(_ggml.libggml, "ggml_commit", None)
-    if commit is None:
-        return facts
-    commit.restype = ctypes.c_char_p
+    commit = ggml_functions(("ggml_commit", ctypes.c_char_p, ())).ggml_commit()
     # llama.cpp names the same commit without looking whether files were changed.
-    return {**facts, "build_commit": commit().decode().removesuffix("-dirty")}
+    return {**facts, "build_commit": commit.decode().removesuffix("-dirty")}
 
 
 def _answer(runner: _Runner, order: dict[str, Any]) -> dict[str, Any]:

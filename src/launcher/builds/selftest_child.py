@@ -19,6 +19,7 @@ from typing import Any
 
 from launcher.builds.reference import Reference, difference
 from launcher.engines.active import load_llama_cpp
+from launcher.engines.ggml import ggml_functions
 from launcher.engines.llama import LlamaContext, LlamaModel, captured_log
 from launcher.errors import EngineError
 from launcher.planner.types import LoadParams
@@ -208,18 +209,13 @@ class _Ggml:
     """The calls of ggml that the bindings leave out."""
 
     def __init__(self) -> None:
-        from llama_cpp import _ggml
-
-        self._lib = _ggml.libggml
-        for name, result, *arguments in (
-            ("ggml_backend_dev_count", ctypes.c_size_t),
-            ("ggml_backend_dev_get", ctypes.c_void_p, ctypes.c_size_t),
-            ("ggml_backend_dev_name", ctypes.c_char_p, ctypes.c_void_p),
-            ("ggml_backend_dev_type", ctypes.c_int, ctypes.c_void_p),
-            ("ggml_commit", ctypes.c_char_p),
-        ):
-            function = getattr(self._lib, name)
-            function.restype, function.argtypes = result, arguments
+        self._lib = ggml_functions(
+            ("ggml_backend_dev_count", ctypes.c_size_t, ()),
+            ("ggml_backend_dev_get", ctypes.c_void_p, (ctypes.c_size_t,)),
+            ("ggml_backend_dev_name", ctypes.c_char_p, (ctypes.c_void_p,)),
+            ("ggml_backend_dev_type", ctypes.c_int, (ctypes.c_void_p,)),
+            ("ggml_commit", ctypes.c_char_p, ()),
+        )
 
     def gpus(self) -> list[str]:
         """Names of the devices that it computes on besides the CPU."""

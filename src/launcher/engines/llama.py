@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from launcher.engines.ggml import ggml_functions
 from launcher.engines.params import context_fields, model_fields, override_patterns
 from launcher.errors import EngineError
 from launcher.planner.types import LoadParams
@@ -54,14 +55,11 @@ class _TensorOverride(ctypes.Structure):
 
 
 def _ggml() -> Any:
-    """The ggml library that llama_cpp loaded, with the calls that its bindings leave untyped."""
-    from llama_cpp import _ggml
-
-    lib = _ggml.libggml
-    lib.ggml_backend_cpu_buffer_type.restype = ctypes.c_void_p
-    lib.ggml_backend_dev_by_name.restype = ctypes.c_void_p
-    lib.ggml_backend_dev_by_name.argtypes = (ctypes.c_char_p,)
-    return lib
+    """What a load needs of ggml."""
+    return ggml_functions(
+        ("ggml_backend_cpu_buffer_type", ctypes.c_void_p, ()),
+        ("ggml_backend_dev_by_name", ctypes.c_void_p, (ctypes.c_char_p,)),
+    )
 
 
 class LlamaModel:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.engines.active import load_llama_cpp
+from launcher.engines.ggml import ggml_functions
 from launcher.engines.llama import LlamaModel, captured_log
 from launcher.engines.params import context_fields
 from launcher.errors import EngineError
@@ -58,10 +59,7 @@ class _Ggml:
     """The calls of ggml that the bindings leave untyped."""
 
     def __init__(self) -> None:
-        from llama_cpp import _ggml
-
-        lib = _ggml.libggml
-        for name, result, arguments in (
+        self.lib = ggml_functions(
             ("ggml_backend_dev_by_name", ctypes.c_void_p, (ctypes.c_char_p,)),
             ("ggml_backend_buft_get_device", ctypes.c_void_p, (ctypes.c_void_p,)),
             ("ggml_backend_dev_name", ctypes.c_char_p, (ctypes.c_void_p,)),
@@ -69,10 +67,7 @@ class _Ggml:
             ("ggml_backend_reg_get_proc_address", ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_char_p)),
             ("ggml_backend_reg_dev_get", ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_size_t)),
             ("ggml_backend_register", None, (ctypes.c_void_p,)),
-        ):
-            function = getattr(lib, name)
-            function.restype, function.argtypes = result, arguments
-        self.lib = lib
+        )
 
     def add_remote(self, endpoint: str) -> str:
         """Register a ggml-rpc-server; the name of its device."""
