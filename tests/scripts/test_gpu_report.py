@@ -43,10 +43,10 @@ def test_the_table_of_memory_has_planned_less_measured() -> None:
     short = replace(row, devices=(replace(row.devices[0], ran_bytes=row.planned[0].used_bytes + 64 * MIB),))
     refused = replace(row, refused="no memory", devices=())
     text = tables(record(memory=(row, short, refused)))
-    planned = row.planned[0].used_bytes / MIB
+    planned, besides = row.planned[0].used_bytes / MIB, row.planned[0].overhead_bytes / MIB
     head = "| 20b, ngl 25, c 4096, ub 512, f16/f16 |"
-    assert f"{head} CUDA0 | {planned:.0f} | {planned - 100:.0f} | 400 | 200 | +100 | +" in text
-    assert f"{head} CUDA0 | {planned:.0f} | {planned + 64:.0f} | 400 | 364 | -64 | -0." in text
+    assert f"{head} CUDA0 | {planned:.0f} | {planned - 100:.0f} | {besides:.0f} | 200 | +100 | +" in text
+    assert f"{head} CUDA0 | {planned:.0f} | {planned + 64:.0f} | {besides:.0f} | 364 | -64 | -0." in text
     assert f"{head} refused: no memory |" in text
     assert "Of 2: 1 planned too small, by 64 MiB at most; 100 MiB too large at most." in text
 
