@@ -210,6 +210,7 @@ def test_a_toolkit_and_the_gpus_generation(cuda: object, gpu: int, says: str) ->
         ("rocm", {"rocm": ROCM}, "no AMD GPU is seen"),
         ("vulkan", {}, "glslc"),
         ("vulkan", {"vulkan": replace(VULKAN, spirv_headers=False)}, "SPIRV-Headers are not here"),
+        ("vulkan", {"vulkan": replace(VULKAN, headers="1.3.239", layer_settings=False)}, "here (1.3.239) are too old"),
         ("metal", {}, "a part of macOS"),
         ("sycl", {}, "icpx"),
         ("sycl", {"sycl": replace(SYCL, icpx=None, setvars="/opt/intel/oneapi/setvars.sh")}, "not set in this shell"),

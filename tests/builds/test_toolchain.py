@@ -240,10 +240,13 @@ def test_vulkan_and_sycl(tmp_path: Path) -> None:
     assert (found.vulkan.loader, found.vulkan.spirv_headers) == (True, False)
     assert found.sycl is not None
     assert (found.sycl.icpx, found.sycl.setvars) == (None, str(tmp_path / "opt/intel/oneapi/setvars.sh"))
+    assert not found.vulkan.layer_settings
     put(tmp_path, "usr/share/cmake/SPIRV-Headers/SPIRV-HeadersConfig.cmake")
+    put(tmp_path, **{"usr/include/vulkan/vulkan_core.h": VULKAN_CORE + "#define VK_EXT_layer_settings 1\n"})
     again = probe_toolchain(places(tmp_path, {"glslc": GLSLC_DEBIAN}, on_path=("usr/bin/glslc",)))
     assert again.vulkan is not None
     assert again.vulkan.spirv_headers
+    assert again.vulkan.layer_settings
 
 
 def test_windows_has_its_compiler_from_visual_studio(tmp_path: Path) -> None:

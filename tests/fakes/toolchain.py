@@ -29,7 +29,11 @@ CUDA_13_0 = replace(
 )
 ROCM = Rocm(root="/opt/rocm", version="6.3.42131", compiler="/opt/rocm/llvm/bin/clang", hipblas=True)
 VULKAN = VulkanSdk(
-    glslc=Tool(path="/usr/bin/glslc", version="2023.8"), headers="1.3.275", loader=True, spirv_headers=True
+    glslc=Tool(path="/usr/bin/glslc", version="2023.8"),
+    headers="1.3.275",
+    layer_settings=True,
+    loader=True,
+    spirv_headers=True,
 )
 SYCL = Sycl(icpx=Tool(path="/opt/intel/oneapi/bin/icpx", version="2025.0.4"), setvars=None)
 

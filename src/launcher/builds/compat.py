@@ -140,7 +140,13 @@ def _vulkan(tools: Toolchain, _architectures: Sequence[str] | None) -> list[Trou
         *(["libvulkan"] if sdk is None or not sdk.loader else []),
         *(["SPIRV-Headers"] if sdk is None or not sdk.spirv_headers else []),
     ]
-    return [Trouble(what=f"{each} {_is(each)} not here", need="vulkan sdk") for each in missing]
+    found = [Trouble(what=f"{each} {_is(each)} not here", need="vulkan sdk") for each in missing]
+    if sdk is not None and sdk.headers is not None and not sdk.layer_settings:
+        # ggml-vulkan.cpp, `ggml_vk_instance_init`: used wherever it is compiled, not only where a driver has it.
+        what = f"the Vulkan headers here ({sdk.headers}) are too old: they lack VK_EXT_layer_settings"
+        where = "Newer ones are in the SDK at https://vulkan.lunarg.com, which is found by its VULKAN_SDK variable"
+        found.append(Trouble(what=f"{what}. {where}", remedy="gpt-oss engine install vulkan --how prebuilt"))
+    return found
 
 
 def _is(name: str) -> str:
@@ -156,7 +162,11 @@ def _metal(tools: Toolchain, _architectures: Sequence[str] | None) -> list[Troub
 def _sycl(tools: Toolchain, _architectures: Sequence[str] | None) -> list[Trouble]:
     sycl = tools.sycl
     if sycl is None:
-        return [Trouble(what="icpx, Intel's compiler of SYCL, is not here", need="sycl sdk")]
+        return [
+            Trouble(
+                what="icpx, Intel's compiler of SYCL, is not here; Intel's package repository has it", need="sycl sdk"
+            )
+        ]
     if sycl.icpx is None:
         what = "oneAPI is installed, and its variables are not set in this shell"
         return [Trouble(what=what, remedy=f". {sycl.setvars}")]

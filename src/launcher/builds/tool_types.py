@@ -62,6 +62,9 @@ class VulkanSdk:
     glslc: Tool | None
     headers: str | None
     """Version of the Vulkan headers."""
+    layer_settings: bool
+    """Whether they declare VK_EXT_layer_settings, which llama.cpp does not do without; those of Debian 12 (1.3.239) do
+    not."""
     loader: bool
     """Whether libvulkan can be linked with."""
     spirv_headers: bool

@@ -211,7 +211,8 @@ def _vulkan(places: Places) -> VulkanSdk | None:
     includes = [Path(sdk) / name for name in ("include", "Include")] if sdk else []
     includes += [machine.root / folder for folder in _VULKAN_INCLUDE]
     texts = (read_text(folder / "vulkan/vulkan_core.h") or "" for folder in includes)
-    headers = next((version for text in texts if (version := tool_text.parse_vulkan_core(text))), None)
+    core = next((text for text in texts if tool_text.parse_vulkan_core(text)), "")
+    headers = tool_text.parse_vulkan_core(core)
     glslc = places.tool("glslc", tool_text.parse_glslc)
     if glslc is None and sdk:
         inside = next((path for path in Path(sdk).glob("[bB]in/glslc*") if path.stem == "glslc"), None)
@@ -223,6 +224,7 @@ def _vulkan(places: Places) -> VulkanSdk | None:
     return VulkanSdk(
         glslc=glslc,
         headers=headers,
+        layer_settings="VK_EXT_layer_settings" in core,
         loader=bool(sdk) or loader,
         spirv_headers=bool(sdk) or places.first(*_SPIRV_CMAKE) is not None,
     )
