@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import shlex
 import shutil
 import sys
 import tempfile
@@ -30,7 +31,7 @@ from launcher.records import to_jsonable
 from launcher.units import format_bytes
 
 LIMITS_S: Mapping[str, float] = {
-    "build": 590, "files": 150, "memory": 420, "speed": 300, "offload": 330, "serve": 270, "report": 30,
+    "build": 590, "files": 180, "memory": 420, "speed": 300, "offload": 330, "serve": 240, "report": 30,
 }  # fmt: skip
 """Of each stage. None lasts ten minutes; together they stay below 35."""
 MEASURING: Mapping[str, Callable[[Lab], int]] = {
@@ -186,6 +187,9 @@ def _report(out: Path, kept: Kept) -> int:
     write_atomic(folder / "tables.md", text, mode=0o644)
     print(text, end="")
     print(f"written: {folder}")
+    made = [file.path for file in record.files if file.file != files.DEMO and Path(file.path).is_file()]
+    if made:
+        print(f"when all is done: rm {shlex.join(made)}")
     return 0
 
 

@@ -15,6 +15,7 @@ from gpu_stages.records import FileRow
 from launcher.demo import demo_model_path
 from launcher.units import GIB, format_bytes
 
+DEMO = "demo"
 _SPARE_BYTES = GIB
 """Left free of a disk."""
 _RAM_BYTES = 24 * GIB
@@ -49,7 +50,7 @@ REHEARSAL = (Wanted(file="1-layer", model="20b", recipe="MXFP4", size_bytes=1_70
 def places(
     wanted: Sequence[Wanted], *, disk: Path, disk_bytes: int, shm_bytes: int, ram_bytes: int
 ) -> Mapping[str, Path]:
-    """The folder of each file, the largest first: on the disk where it has room, else in RAM.
+    """The folder of each file, the largest first: in RAM where it has room, else on the disk, which takes minutes.
 
     Args:
         wanted: the files.
@@ -65,12 +66,12 @@ def places(
     disk_left = disk_bytes - _SPARE_BYTES
     ram_left = min(shm_bytes, ram_bytes - _RAM_BYTES)
     for one in sorted(wanted, key=lambda one: -one.size_bytes):
-        if one.size_bytes <= disk_left:
-            found[one.file] = disk
-            disk_left -= one.size_bytes
-        elif one.size_bytes <= ram_left:
+        if one.size_bytes <= ram_left:
             found[one.file] = SHARED_MEMORY
             ram_left -= one.size_bytes
+        elif one.size_bytes <= disk_left:
+            found[one.file] = disk
+            disk_left -= one.size_bytes
         else:
             raise LabError(
                 f"no room for {one.name} of {format_bytes(one.size_bytes)}: {format_bytes(max(0, disk_left))} on the "
@@ -96,7 +97,7 @@ def note_demo(kept: Kept) -> None:
     """For a rehearsal: the demo model is one of the files."""
     path = demo_model_path()
     row = FileRow(
-        file="demo", model="demo", recipe="MXFP4", n_layer=None, path=str(path), size_bytes=path.stat().st_size,
+        file=DEMO, model=DEMO, recipe="MXFP4", n_layer=None, path=str(path), size_bytes=path.stat().st_size,
         took_s=0.0,
     )  # fmt: skip
     kept.add("files", row.file, row)
