@@ -243,9 +243,13 @@ def test_two_at_once(tmp_path: Path) -> None:
 
 
 def test_no_room(tmp_path: Path) -> None:
+    other = tmp_path / "cache/engines/cuda-9.9.9/recipe.json"
+    other.parent.mkdir(parents=True)
+    other.write_text("{}")
     with pytest.raises(DoesNotFitError, match="takes about 560 MiB on disk") as caught:
         run(tmp_path, toolchain(), write_sdist(tmp_path / "sdist"), free_bytes=lambda _folder: 100)
     assert caught.value.has_bytes == 100
+    assert caught.value.details == (f"An unfinished compilation holds 2 B: {other.parent}",)
     assert caught.value.hint is not None
     assert_runnable(caught.value.hint)
 

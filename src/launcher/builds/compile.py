@@ -104,7 +104,15 @@ class _Compilation:
                 needs_bytes=missing,
                 has_bytes=free,
                 hint="GPT_OSS_CACHE_DIR=/folder/on/a/larger/disk " + again(self._request),
+                details=tuple(self._unfinished()),
             )
+
+    def _unfinished(self) -> Iterator[str]:
+        """Other compilations that were interrupted and hold room."""
+        for recipe in sorted(self._work.folder.parent.glob(f"*/{self._work.recipe.name}")):
+            if recipe.parent != self._work.folder:
+                size = format_bytes(disk.size_bytes(recipe.parent))
+                yield f"An unfinished compilation holds {size}: {recipe.parent}"
 
     def _configure(self, cmake: CMake, cublas: Path | None) -> None:
         self._tell(Phase(what="configuring"))
