@@ -39,12 +39,12 @@ def build(
     json: options.Json = False,
     debug: options.Debug = False,  # noqa: ARG001  # read by the error boundary
 ) -> None:
-    """Compile an engine and keep it beside the others. What is interrupted goes on with the same command.
+    """Compile an engine and keep it beside the others.
 
-    The source comes from your package index and is verified; the engine is tested before any plan takes it.
+    The source comes from your package index and is verified; the engine is tested before any plan takes it. What is
+    interrupted goes on with the same command.
 
-    Exit codes: 0 done, 2 usage, 3 no room on the disk, 4 no source, 5 another source than expected, 6 not compiled, or
-    the engine failed its self-test.
+    Exit codes: 0 done, 2 usage, 3 no room, 4 no source, 5 another source, 6 not compiled or self-test failed.
 
     Examples:
       gpt-oss engine build cuda
