@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -148,9 +149,11 @@ def test_another_recipe_starts_afresh(tmp_path: Path, tools: Toolchain) -> None:
 @needs_cmake
 def test_an_error_of_the_compiler_is_told_with_its_first_line(tmp_path: Path, tools: Toolchain) -> None:
     archive = write_sdist(tmp_path / "sdist", changes={"two.c": "int two(void) { return nothing; }\n"})
+    german = {**os.environ, "LC_ALL": "de_DE.UTF-8", "NINJA_STATUS": "%e "}
     with pytest.raises(EngineError) as caught:
-        run(tmp_path, tools, archive)
+        run(tmp_path, tools, archive, environ=german)
     assert caught.value.message == "compiling cpu-9.9.9 failed"
+    assert "[1/" in log_of(tmp_path) or "%]" in log_of(tmp_path)
     first, log = caught.value.details
     assert "two.c:1" in first
     assert "'nothing' undeclared" in first.replace("\u2018", "'").replace("\u2019", "'")

@@ -28,6 +28,10 @@ from launcher.paths import write_atomic
 from launcher.units import format_bytes
 
 
+_AS_EXPECTED = {"NINJA_STATUS": "[%f/%t] ", "LC_ALL": "C", "VSLANG": "1033"}
+"""What is read here is ninja's usual status, and compilers' errors in English (Visual Studio has a number for it)."""
+
+
 def compile_build(
     request: CompileRequest,
     *,
@@ -159,7 +163,7 @@ class _Compilation:
         self, command: list[str], on_line: Callable[[str], object] = lambda _line: None, *, log: Path | None = None
     ) -> Outcome:
         environ = {**self._cache_settings(), **self._shop.environ, **dict(self._recipe.environment)}
-        environ["NINJA_STATUS"] = "[%f/%t] "
+        environ |= _AS_EXPECTED
         outcome = run_step(command, cwd=self._work.folder, log=log or self._work.log, environ=environ, on_line=on_line)
         if outcome.returncode != 0:
             raise _Failed(explain(outcome.lines), outcome)
