@@ -27,7 +27,6 @@ from launcher.hardware.engine_devices import read_engine
 from launcher.paths import write_atomic
 from launcher.units import format_bytes
 
-
 _AS_EXPECTED = {"NINJA_STATUS": "[%f/%t] ", "LC_ALL": "C", "VSLANG": "1033"}
 """What is read here is ninja's usual status, and compilers' errors in English (Visual Studio has a number for it)."""
 
