@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Protocol
 
 import launcher
 from gpu_stages.grid import Grid
-from gpu_stages.kept import Budget, Kept
+from gpu_stages.kept import Budget, Kept, each
 from gpu_stages.records import FileRow, Gpu, MachineRow
 from launcher.bench.watch import Gauges, open_gauges
 from launcher.catalogue.headers import KnownFile, file_from_path
@@ -110,6 +111,40 @@ class Lab:
         if found is None:
             raise LabError(f"the driver does not tell how much of {device} is in use")
         return found
+
+
+class Measurer(Protocol):
+    """What measures the cases of one file."""
+
+    def measure(self, case: Any) -> Any:
+        """One case."""
+        ...
+
+    def close(self) -> None:
+        """Free what it took."""
+        ...
+
+
+def each_file(lab: Lab, stage: str, prepared: Callable[[FileRow], tuple[Sequence[Any], Measurer]]) -> int:
+    """Measure all cases of every file; how many were left out. What fails of one file keeps no other from its turn.
+
+    Raises:
+        LabError: something failed, once all files had their turn.
+    """
+    left, problems = 0, []
+    for file in lab.files:
+        try:
+            cases, measurer = prepared(file)
+            try:
+                left += each(stage, cases, measurer.measure, kept=lab.kept, budget=lab.budget, tell=lab.tell)
+            finally:
+                measurer.close()
+        except LauncherError as error:
+            lab.tell(f"  {error.message}")
+            problems.append(f"{file.file}: {error.message}")
+    if problems:
+        raise LabError("; ".join(problems))
+    return left
 
 
 @contextmanager

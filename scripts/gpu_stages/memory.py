@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from gpu_stages.grid import MemoryCase, memory_cases
-from gpu_stages.kept import each
-from gpu_stages.lab import Lab, resident
+from gpu_stages.lab import Lab, each_file, resident
 from gpu_stages.records import FileRow, Held, HostHeld, MemoryRow
 from launcher.bench.child import Child, open_child, refusal_of
 from launcher.bench.probe import same_load
@@ -184,17 +183,14 @@ def open_load(path: Path, endpoints: Sequence[str], site: str | None, params: Lo
 
 def run(lab: Lab) -> int:
     """All files; how many cases were left out."""
-    left = 0
-    for file in lab.files:
-        known = lab.known(file)
-        cases = asked_cases(lab, file, known)
-        loads = Loads(partial(open_load, Path(file.path), lab.endpoints, lab.engine.site), lab.now, lab.settled)
+
+    def prepared(file: FileRow) -> tuple[Sequence[Asked], Loads]:
+        cases = asked_cases(lab, file, lab.known(file))
         lab.tell(f"memory of {Path(file.path).name}: {len(cases)} placements")
-        try:
-            left += each("memory", cases, loads.measure, kept=lab.kept, budget=lab.budget, tell=lab.tell)
-        finally:
-            loads.close()
-    return left
+        load = partial(open_load, Path(file.path), lab.endpoints, lab.engine.site)
+        return cases, Loads(load, lab.now, lab.settled)
+
+    return each_file(lab, "memory", prepared)
 
 
 def asked_cases(lab: Lab, file: FileRow, known: KnownFile) -> tuple[Asked, ...]:

@@ -21,8 +21,7 @@ from string import ascii_letters
 from typing import IO, Any
 
 from gpu_stages.grid import Grid, ServeCase, serve_cases
-from gpu_stages.kept import each
-from gpu_stages.lab import Lab
+from gpu_stages.lab import Lab, each_file
 from gpu_stages.records import FileRow, ServeRow
 from launcher.bench.child import death_of, log_of
 from launcher.bench.server import Stream, read_events
@@ -203,13 +202,9 @@ class Streams:
 
 def run(lab: Lab) -> int:
     """All files; how many cases were left out."""
-    left = 0
-    for file in lab.files:
-        cases = serve_cases(file.file, lab.grid)
+
+    def prepared(file: FileRow) -> tuple[Sequence[ServeCase], Streams]:
         lab.tell(f"serve {Path(file.path).name}: up to {lab.grid.streams[-1]} streams")
-        streams = Streams(partial(open_serve, lab, file, lab.grid.streams[-1]), lab.grid)
-        try:
-            left += each("serve", cases, streams.measure, kept=lab.kept, budget=lab.budget, tell=lab.tell)
-        finally:
-            streams.close()
-    return left
+        return serve_cases(file.file, lab.grid), Streams(partial(open_serve, lab, file, lab.grid.streams[-1]), lab.grid)
+
+    return each_file(lab, "serve", prepared)

@@ -9,8 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from gpu_stages.grid import SpeedCase, offload_cases, speed_cases
-from gpu_stages.kept import each
-from gpu_stages.lab import Lab
+from gpu_stages.lab import Lab, each_file
 from gpu_stages.records import FileRow, SpeedRow
 from launcher.bench.embedded import open_embedded
 from launcher.bench.probe import same_load
@@ -78,21 +77,13 @@ def run_offload(lab: Lab) -> int:
 
 
 def _run(lab: Lab, stage: str, cases_of: Callable[[FileRow, LoadParams], Sequence[SpeedCase]], *, n_repeat: int) -> int:
-    left = 0
-    for file in lab.files:
-        params = lab.planned(file)
-        cases = cases_of(file, params)
-        if all(lab.kept.has(stage, case.key) for case in cases):
-            continue
-        path = Path(file.path)
+    def prepared(file: FileRow) -> tuple[Sequence[SpeedCase], Runs]:
+        cases, path = cases_of(file, lab.planned(file)), Path(file.path)
         lab.tell(f"{stage} of {path.name}: {len(cases)} tests")
         load = partial(open_embedded, path, site=lab.engine.site)
-        runs = Runs(load, predictor(lab, file), n_repeat)
-        try:
-            left += each(stage, cases, runs.measure, kept=lab.kept, budget=lab.budget, tell=lab.tell)
-        finally:
-            runs.close()
-    return left
+        return cases, Runs(load, predictor(lab, file), n_repeat)
+
+    return each_file(lab, stage, prepared)
 
 
 def predictor(lab: Lab, file: FileRow) -> Predict:

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 from gpu_stages.grid import Grid, SpeedCase, memory_cases, offload_cases, serve_cases, speed_tests
-from gpu_stages.lab import LabError, devices_here, resident
+from gpu_stages.lab import LabError, devices_here, each_file, resident
 from gpu_stages.memory_child import chunks
+from gpu_stages.records import FileRow, StageRow
 from gpu_stages.speed import Runs
 
 from launcher.bench.probe import same_load
@@ -209,3 +210,33 @@ def test_memory_is_read_once_it_stays_the_same(tmp_path: Path) -> None:
     assert len(waited) == 3
     with pytest.raises(LabError, match="does not tell how much of CUDA0"):
         a_lab(tmp_path, used={"CUDA0": lambda: None}).settled()
+
+
+def test_what_fails_of_one_file_keeps_no_other_from_its_turn(tmp_path: Path) -> None:
+    lab = a_lab(tmp_path, tell=lambda _text: None)
+    for name in ("20b", "120b"):
+        path = tmp_path / name
+        path.touch()
+        row = FileRow(file=name, model="", recipe="", n_layer=None, path=str(path), size_bytes=0, took_s=0)
+        lab.kept.add("files", name, row)
+    closed: list[str] = []
+
+    class Failing:
+        def __init__(self, file: str) -> None:
+            self.file = file
+
+        def measure(self, case: SpeedCase) -> StageRow:
+            if self.file == "20b":
+                raise EngineError("died")
+            return StageRow(took_s=0, n_left=0, why=None)
+
+        def close(self) -> None:
+            closed.append(self.file)
+
+    def prepared(file: FileRow) -> tuple[list[SpeedCase], Failing]:
+        return [replace(speed_case(), file=file.file)], Failing(file.file)
+
+    with pytest.raises(LabError, match=r"^20b: died$"):
+        each_file(lab, "speed", prepared)
+    assert closed == ["20b", "120b"]
+    assert [key for key in ("20b", "120b") if lab.kept.has("speed", replace(speed_case(), file=key).key)] == ["120b"]
