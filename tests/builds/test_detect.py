@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from typing import Any
 import pytest
 
 from launcher.builds import store
-from launcher.builds.detect import detect_all
+from launcher.builds.detect import as_recorded, detect_all
+from launcher.builds.silent import Clock, SilentBuilds
 from launcher.builds.types import BACKENDS, Build
 from launcher.errors import DamagedFileError, EngineError, UsageError
 from launcher.hardware import engine_probe
@@ -283,3 +285,169 @@ def test_a_build_that_crashes_or_hangs_takes_nothing_down_with_it(data: Path, he
     said = left_out(machines[0])
     assert "signal 11" in said["crashing"]
     assert "1 s" in said["hanging"]
+
+
+# Builds that do not answer
+
+HANGING = replace(CPU_ONLY, devices=None, note="the engine did not list its devices within 30 s", hung=True)
+NOON = 1_795_600_000.0
+
+
+class Clocked:
+    """The file of builds that hang, and a clock."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now, self.booted = NOON, NOON - 3600
+        self.builds = SilentBuilds(state_dir=folder, clock=Clock(now=lambda: self.now, booted=lambda: self.booted))
+        self.asked: list[str] = []
+        self.report = HANGING
+
+    def found(self, data: Path, here: Any, build: str | None = None) -> tuple[Hardware, ...]:
+        self.asked.clear()
+        return detect_all(build, data_dir=data, machine=here, read=self.read, silent=self.builds)
+
+    def read(self, build: Build) -> EngineReport:
+        self.asked.append(build.name)
+        return self.report if build.name == "cuda-0.3.36" else CPU_ONLY
+
+
+@pytest.fixture
+def clocked(tmp_path: Path) -> Clocked:
+    return Clocked(tmp_path / "state")
+
+
+def test_a_build_that_hangs_costs_one_plan_its_deadline_and_no_other(data: Path, here: Any, clocked: Clocked) -> None:
+    for name in ("cuda-0.3.36", "cpu-0.3.36"):
+        add(data, name)
+    first = clocked.found(data, here)
+    assert left_out(first[0]) == {"cuda-0.3.36": HANGING.note}
+    assert sorted(clocked.asked) == ["cpu-0.3.36", "cuda-0.3.36"]
+    clocked.now += 60
+    again = clocked.found(data, here)
+    assert names(again) == names(first) == ["environment", "cpu-0.3.36"]
+    assert clocked.asked == ["cpu-0.3.36"]
+    assert left_out(again[0])["cuda-0.3.36"] == (
+        "it did not list its devices within 30 s on 2026-11-25 09:46 UTC; it is asked again after a day, a restart of"
+        " the machine or `gpt-oss engine test cuda-0.3.36`"
+    )
+
+
+def test_what_engine_use_chose_and_hangs_gives_way_without_being_asked(data: Path, here: Any, clocked: Clocked) -> None:
+    add(data, "cuda-0.3.36")
+    store.choose(data, "cuda-0.3.36")
+    clocked.found(data, here)
+    (own,) = clocked.found(data, here)
+    assert clocked.asked == []
+    assert left_out(own)["cuda-0.3.36"].startswith("`gpt-oss engine use` chose it, but it did not list its devices")
+
+
+def _a_day_later(clocked: Clocked, _data: Path) -> None:
+    clocked.now += 24 * 3600
+
+
+def _restarted(clocked: Clocked, _data: Path) -> None:
+    clocked.booted = NOON + 10
+    clocked.now += 20
+
+
+def _clock_put_back(clocked: Clocked, _data: Path) -> None:
+    clocked.now -= 3600
+
+
+def _tested(_clocked: Clocked, data: Path) -> None:
+    store.keep_test(store.find(data, "cuda-0.3.36"), replace(PASSED, date="2026-11-25T10:00:00+00:00"))
+
+
+def _made_anew(_clocked: Clocked, data: Path) -> None:
+    build = store.find(data, "cuda-0.3.36")
+    assert build.record is not None
+    path = build.site.parent / store.RECORD
+    path.write_text(path.read_text().replace(build.record.made_at, "2026-11-25T10:00:00+00:00"))
+
+
+def _damaged(clocked: Clocked, _data: Path) -> None:
+    (clocked.builds.state_dir / "silent-engines" / "cuda-0.3.36.json").write_text('{"at_s": "noon"}')
+
+
+@pytest.mark.parametrize("then", [_a_day_later, _restarted, _clock_put_back, _tested, _made_anew, _damaged])
+def test_a_build_that_hung_is_asked_again_when_it_may_answer(
+    data: Path, here: Any, clocked: Clocked, then: Callable[[Clocked, Path], None]
+) -> None:
+    add(data, "cuda-0.3.36")
+    clocked.found(data, here)
+    then(clocked, data)
+    clocked.found(data, here)
+    assert clocked.asked == ["cuda-0.3.36"]
+
+
+def test_a_build_that_is_named_is_asked_and_forgiven_when_it_answers(data: Path, here: Any, clocked: Clocked) -> None:
+    add(data, "cuda-0.3.36")
+    clocked.found(data, here)
+    with pytest.raises(EngineError, match="within 30 s"):
+        clocked.found(data, here, "cuda-0.3.36")
+    assert clocked.asked == ["cuda-0.3.36"]
+    clocked.report = REPORTS["cuda-0.3.36"]
+    (only,) = clocked.found(data, here, "cuda-0.3.36")
+    assert only.engine.name == "cuda-0.3.36"
+    assert names(clocked.found(data, here)) == ["environment", "cuda-0.3.36"]
+
+
+def test_nothing_is_said_where_the_folder_cannot_be_written(data: Path, here: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    clocked = Clocked(tmp_path / "file")
+    add(data, "cuda-0.3.36")
+    for _ in range(2):
+        assert names(clocked.found(data, here)) == ["environment"]
+        assert clocked.asked == ["cuda-0.3.36"]
+
+
+def test_a_person_is_told_which_build_is_waited_for(data: Path, here: Any) -> None:
+    add(data, "cuda-0.3.36")
+    told, done = [], threading.Event()
+
+    def tell(words: str) -> None:
+        told.append(words)
+        done.set()
+
+    def read(build: Build) -> EngineReport:
+        assert done.wait(10)
+        return REPORTS[build.name]
+
+    detect_all(data_dir=data, machine=here, read=read, tell=tell, patience_s=0.0)
+    assert told == ["waiting for the engine cuda-0.3.36 to list its devices"]
+
+
+# What a record says
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"version": "0.3.35"}, "it is llama-cpp-python 0.3.35, and was tested as 0.3.36"),
+        ({"commit": "abcdef0"}, "it is llama.cpp abcdef0, and was tested as 0c1e570"),
+        ({"commit": "0c1e57098bba43ac29e6e3b677cdceebdd22334f"}, None),
+        ({"commit": None, "version": None}, None),
+        ({"devices": None, "version": "0.3.35", "note": "it crashed"}, "it crashed"),
+    ],
+)
+def test_a_build_that_is_another_than_was_tested_is_not_taken(
+    data: Path, here: Any, said: dict[str, Any], why: str | None
+) -> None:
+    add(data, "cpu-0.3.36")
+    report = replace(CPU_ONLY, version="0.3.36", commit="0c1e570")
+    read = lambda build: as_recorded(replace(report, **said), build)  # noqa: E731
+    machines = detect_all(data_dir=data, machine=here, read=read)
+    assert left_out(machines[0]).get("cpu-0.3.36") == why
+
+
+def test_a_record_tells_when_its_build_was_made(data: Path, here: Any) -> None:
+    """What was measured with an older one of the name holds no longer."""
+    add(data, "cpu-0.3.36")
+    own, copy = found(data, here)
+    assert (own.engine.made_at, copy.engine.made_at) == (None, "2026-01-02T03:04:05+00:00")
+
+
+def test_an_empty_name_is_no_choice(data: Path, here: Any) -> None:
+    add(data, "cpu-0.3.36")
+    with pytest.raises(UsageError, match="no engine is called"):
+        found(data, here, "")

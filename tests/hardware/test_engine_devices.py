@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -110,6 +111,27 @@ def test_a_child_that_fails_is_a_note_and_not_an_exception(tmp_path: Path, scrip
     assert report.devices is None
     assert report.note is not None
     assert report.note.startswith(note)
+
+
+@POSIX
+def test_a_child_that_cannot_be_killed_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeps out: a driver that hangs inside the kernel held up the plan for as long as it did."""
+    child = tmp_path / "python"
+    child.write_text("#!/bin/sh\nexec sleep 10\n")
+    child.chmod(0o755)
+    left: list[subprocess.Popen[bytes]] = []
+
+    def kill(process: subprocess.Popen[bytes]) -> None:
+        left.append(process)
+
+    monkeypatch.setattr(subprocess.Popen, "kill", kill)
+    report = read_engine(tmp_path, python=str(child), deadline_s=0.1)
+    running = [process.poll() for process in left]
+    for process in left:
+        process.terminate()
+        process.communicate()
+    assert report.hung
+    assert running == [None], "it was left alone"
 
 
 @POSIX

@@ -48,6 +48,9 @@ def test_a_kernel_that_keeps_more_memory_to_itself_makes_no_other_machine() -> N
         pytest.param(replace(HERE, engine=replace(HERE.engine, llama_cpp_commit="abcdef0")), id="commit"),
         pytest.param(replace(HERE, engine=replace(HERE.engine, version="0.3.37")), id="version"),
         pytest.param(replace(HERE, engine=replace(HERE.engine, name="cuda-0.3.36")), id="build"),
+        pytest.param(
+            replace(HERE, engine=replace(HERE.engine, made_at="2026-11-25T12:00:00+00:00")), id="compiled again"
+        ),
         pytest.param(replace(HERE, engine=replace(HERE.engine, backends=("CPU",))), id="backends"),
     ],
 )

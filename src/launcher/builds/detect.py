@@ -3,32 +3,90 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Timer
 from typing import TYPE_CHECKING
 
-from launcher.builds.types import AUTO, ENVIRONMENT
+from launcher.builds.silent import SilentBuilds
+from launcher.builds.types import AUTO, ENVIRONMENT, Build
 from launcher.errors import EngineError
 from launcher.hardware.detect import Machine, detect_each
-from launcher.hardware.engine_devices import EngineAt, read_engine
+from launcher.hardware.engine_devices import PROBE_DEADLINE_S, EngineAt, EngineReport, read_engine
 from launcher.hardware.match import may_serve
 from launcher.hardware.types import Hardware, OtherEngine
 from launcher.paths import folders
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from launcher.builds.types import Build
     from launcher.hardware.detect import Detected
-    from launcher.hardware.engine_devices import EngineReport
 
-    ReadBuild = Callable[[Build], EngineReport]
+ReadBuild = Callable[[Build], EngineReport]
+
+PATIENCE_S = 3.0
+"""A GPU's first program takes that long; after it a person is told what is waited for."""
 
 
 def read_build(build: Build) -> EngineReport:
     """Ask a build of the store, in a child process. Never raises."""
-    return read_engine(build.package)
+    return as_recorded(read_engine(build.package), build)
+
+
+def as_recorded(report: EngineReport, build: Build) -> EngineReport:
+    """What a build said, unless it is another one than was tested: then only that."""
+    record = build.record
+    if record is None or report.devices is None:
+        return report
+    version, commit = report.version, report.commit
+    if version is not None and version != record.version:
+        return _changed(report, f"it is llama-cpp-python {version}, and was tested as {record.version}")
+    if commit is not None and record.commit is not None and not _same_commit(commit, record.commit):
+        return _changed(report, f"it is llama.cpp {commit}, and was tested as {record.commit}")
+    return report
+
+
+def _same_commit(some: str, other: str) -> bool:
+    return some.startswith(other) or other.startswith(some)  # written with 7 to 40 letters
+
+
+def _changed(report: EngineReport, why: str) -> EngineReport:
+    return replace(report, devices=None, note=why)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Asking:
+    """How builds of the store are asked."""
+
+    read: ReadBuild
+    silent: SilentBuilds | None
+    tell: Callable[[str], None]
+    patience_s: float
+
+    def at(self, build: Build) -> EngineAt:
+        made_at = None if build.record is None else build.record.made_at
+        return EngineAt(name=build.name, site=str(build.site), read=lambda: self._asked(build), made_at=made_at)
+
+    def _asked(self, build: Build) -> EngineReport:
+        waiting = Timer(self.patience_s, self.tell, [f"waiting for the engine {build.name} to list its devices"])
+        waiting.daemon = True
+        waiting.start()
+        try:
+            report = self.read(build)
+        finally:
+            waiting.cancel()
+        if self.silent is not None:
+            self.silent.keep(build, silent=report.hung)
+        return report
+
+    def silence(self, build: Build) -> str | None:
+        """Why a build is not asked: it did not answer the last time."""
+        since = None if self.silent is None else self.silent.since(build)
+        if since is None:
+            return None
+        again = f"a day, a restart of the machine or `{_test(build.name)}`"
+        return (
+            f"it did not list its devices within {PROBE_DEADLINE_S:.0f} s on {since}; it is asked again after {again}"
+        )
 
 
 def detect_all(
@@ -37,6 +95,9 @@ def detect_all(
     data_dir: Path | None = None,
     machine: Machine | None = None,
     read: ReadBuild = read_build,
+    silent: SilentBuilds | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+    patience_s: float = PATIENCE_S,
 ) -> tuple[Hardware, ...]:
     """The machine by every build that plans may take; the environment's first, then the newest.
 
@@ -47,25 +108,31 @@ def detect_all(
         data_dir: where the store is; the launcher's own folder by default.
         machine: where to look; this one by default.
         read: how a build of the store is asked.
+        silent: where builds that hang are remembered; by default beside the launcher's own store.
+        tell: told which build is waited for.
+        patience_s: for how long nothing is told.
 
     Raises:
         LauncherError: the build that was named is not there, failed its self-test, or cannot be asked.
     """
-    machine, data_dir = machine or Machine(), data_dir or folders().data
+    machine = machine or Machine()
+    if data_dir is None:
+        data_dir, silent = folders().data, silent or SilentBuilds(state_dir=folders().state)
     own = EngineAt(name=ENVIRONMENT, site=None, read=machine.engine)
     if build in (None, AUTO, ENVIRONMENT) and not (data_dir / "engines").is_dir():
         found = detect_each((own,), machine)
         return (_only(found[0]) if build == ENVIRONMENT else found[0].hardware,)
     from launcher.builds import store
 
-    wanted = build or store.chosen(data_dir)
+    asking = _Asking(read=read, silent=silent, tell=tell, patience_s=patience_s)
+    wanted = store.chosen(data_dir) if build is None else build
     builds, damaged = store.installed(data_dir)
     if build not in (None, AUTO):
-        at = own if wanted == ENVIRONMENT else _at(_checked(store.find(data_dir, wanted)), read)
+        at = own if wanted == ENVIRONMENT else asking.at(_checked(store.find(data_dir, wanted)))
         return (_beside(_only(detect_each((at,), machine)[0]), builds),)
     left_out = {broken.name: f"it is damaged: {broken.why}" for broken in damaged}
-    left_out |= {one.name: why for one in builds if (why := _not_usable(one)) is not None}
-    asked = (own, *(_at(one, read) for one in sorted(builds, key=_newest_first) if one.usable))
+    left_out |= {one.name: why for one in builds if (why := _not_usable(one) or asking.silence(one)) is not None}
+    asked = (own, *(asking.at(one) for one in sorted(builds, key=_newest_first) if one.name not in left_out))
     if wanted != AUTO:
         chosen = [at for at in asked if at.name == wanted]
         found = detect_each(chosen, machine) if chosen else ()
@@ -92,10 +159,6 @@ def _beside(hardware: Hardware, builds: Sequence[Build]) -> Hardware:
         if one.usable and one.record is not None and one.name != hardware.engine.name
     }
     return may_serve(hardware, others)
-
-
-def _at(build: Build, read: ReadBuild) -> EngineAt:
-    return EngineAt(name=build.name, site=str(build.site), read=partial(read, build))
 
 
 def _newest_first(build: Build) -> tuple[tuple[int, ...], str]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from launcher.builds.detect import as_recorded
 from launcher.builds.types import Build
 from launcher.hardware.detect import Machine, run_tool
 from launcher.hardware.engine_devices import EngineReport, find_package, read_engine
@@ -31,7 +32,7 @@ def _engine() -> EngineReport:
 
 
 def _read_build(build: Build) -> EngineReport:
-    return read_engine(build.package, deadline_s=ENGINE_DEADLINE_S)
+    return as_recorded(read_engine(build.package, deadline_s=ENGINE_DEADLINE_S), build)
 
 
 def _is_root() -> bool:

@@ -149,6 +149,7 @@ def _seen_by(at: EngineAt, engine: EngineReport, machine: Machine, facts: _Facts
             bin_dir=engine.bin_dir,
             name=at.name,
             site=at.site,
+            made_at=at.made_at,
         ),
         notes=tuple(notes),
     )

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +23,9 @@ MARK = "engine-probe: "
 PROBE_DEADLINE_S = 30.0
 """CUDA takes 1 to 3 s per GPU where the driver is not kept loaded, and eight GPUs are the most seen in one machine; a
 driver that hangs answers never."""
+
+_GRACE_S = 0.5
+"""A process that was killed is gone in milliseconds, or stays for as long as the kernel does not let go of it."""
 
 EngineDeviceType = Literal["CPU", "GPU", "IGPU", "ACCEL", "META"]
 _TYPES: tuple[EngineDeviceType, ...] = ("CPU", "GPU", "IGPU", "ACCEL", "META")
@@ -54,6 +58,8 @@ class EngineReport:
     """Instruction sets and options that its CPU backend was compiled with, in ggml's names."""
     supports_rpc: bool | None
     note: str | None
+    hung: bool = False
+    """Whether it did not answer at all in its time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +70,8 @@ class EngineAt:
     site: str | None
     """Folder with its `llama_cpp`; None: the environment's own."""
     read: Callable[[], EngineReport]
+    made_at: str | None = None
+    """As its record has it; None: the environment's own."""
 
 
 def find_package() -> Path | None:
@@ -81,7 +89,11 @@ def read_engine(
     version = parse_version(_head(package / "__init__.py"))
     bin_dir = package.parent / "bin"
     tools = str(bin_dir) if any((bin_dir / f"llama-server{suffix}").exists() for suffix in ("", ".exe")) else None
-    output, problem = _run_probe(package / "lib", python, deadline_s)
+    try:
+        output, problem = _run_probe(package / "lib", python, deadline_s)
+    except subprocess.TimeoutExpired:
+        why = f"the engine did not list its devices within {deadline_s:.0f} s: a GPU driver may hang"
+        return _silent(version, tools, why, hung=True)
     found = parse_probe(output)
     if found is None:
         return _silent(version, tools, problem or "the engine probe printed nothing that can be read")
@@ -99,23 +111,25 @@ def read_engines(engines: Sequence[EngineAt]) -> tuple[EngineReport, ...]:
 
 
 def _run_probe(folder: Path, python: str, deadline_s: float) -> tuple[str, str | None]:
-    """Run the child: what it printed, and in one sentence what went wrong."""
+    """Run the child: what it printed, and in one sentence what went wrong. Raises TimeoutExpired."""
     # -I: neither the user's environment nor the working directory is searched for modules; -S: no site-packages.
     command = [python, "-I", "-S", str(_PROBE), str(folder), MARK]
+    pipe = subprocess.PIPE
     try:
-        done = subprocess.run(  # noqa: PLW1510 -- a failed child is reported, not raised
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=deadline_s,
-            env=without_hub_login(os.environ),
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=without_hub_login(os.environ)
         )
-    except subprocess.TimeoutExpired:
-        return "", f"the engine did not list its devices within {deadline_s:.0f} s: a GPU driver may hang"
     except OSError as error:
         return "", f"the engine could not be asked for its devices: {error.strerror or error}"
-    output = done.stdout.decode(errors="replace")
-    return output, explain_exit(done.returncode, done.stderr.decode(errors="replace"))
+    try:
+        output, complaints = process.communicate(timeout=deadline_s)
+    except BaseException:  # Ctrl-C too
+        process.kill()
+        # A driver that hangs inside the kernel keeps its process from ending: that is not waited for.
+        with suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=_GRACE_S)
+        raise
+    return output.decode(errors="replace"), explain_exit(process.returncode, complaints.decode(errors="replace"))
 
 
 def explain_exit(status: int, stderr: str) -> str | None:
@@ -126,7 +140,7 @@ def explain_exit(status: int, stderr: str) -> str | None:
     if status in (-signal.SIGILL, 0xC000001D, 0xC000001D - 2**32):
         return "the engine was compiled for another CPU: it met an instruction that this one does not have"
     if status < 0:
-        return f"the engine crashed while it listed its devices (signal {-status}): a GPU driver may be broken"
+        return f"the engine crashed while it listed its devices (signal {-status}): it or a GPU driver is broken"
     last = (stderr.strip().splitlines() or [f"exit status {status}"])[-1]
     return f"the engine could not list its devices: {last[:200]}"
 
@@ -204,7 +218,7 @@ def _head(file: Path) -> str:
         return ""
 
 
-def _silent(version: str | None, bin_dir: str | None, note: str) -> EngineReport:
+def _silent(version: str | None, bin_dir: str | None, note: str, *, hung: bool = False) -> EngineReport:
     return EngineReport(
         version=version,
         commit=None,
@@ -214,4 +228,5 @@ def _silent(version: str | None, bin_dir: str | None, note: str) -> EngineReport
         cpu_features=(),
         supports_rpc=None,
         note=note,
+        hung=hung,
     )

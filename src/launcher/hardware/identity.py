@@ -37,6 +37,8 @@ class _Machine:
     backends: tuple[str, ...]
     build: str = ENVIRONMENT
     """Name of the llama.cpp build: two of one commit may be compiled in different ways."""
+    made_at: str | None = None
+    """So may two of one name, one after the other."""
 
 
 def machine_record(hardware: Hardware) -> dict[str, Any]:
@@ -73,13 +75,14 @@ def _machine(hardware: Hardware) -> _Machine:
         llama_cpp_commit=engine.llama_cpp_commit,
         backends=engine.backends,
         build=engine.name,
+        made_at=engine.made_at,
     )
 
 
 def _but_memory(machine: _Machine) -> tuple[object, ...]:
     devices = tuple((device.name, device.description) for device in machine.devices)
     cores = (machine.n_physical, machine.n_logical, machine.quota_cores)
-    engine = (machine.engine, machine.llama_cpp_commit, machine.backends, machine.build)
+    engine = (machine.engine, machine.llama_cpp_commit, machine.backends, machine.build, machine.made_at)
     return machine.cpu, machine.arch, cores, machine.isa, devices, engine
 
 

@@ -114,6 +114,8 @@ class EngineBuild:
     """Of the store's builds, or `environment`: the one that is installed with the launcher."""
     site: str | None = None
     """Folder that holds its `llama_cpp`, to stand in front of the search path; None: the environment's own."""
+    made_at: str | None = None
+    """When it was made: one that is compiled anew under its name is another one. None: the environment's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
