@@ -426,9 +426,9 @@ from tests.builders import idle_gpu
 decision = Decision(do="prebuilt", backend="cuda", version="0.3.36", gpu=idle_gpu().description, why="it computes")
 here = Path(os.environ["GPT_OSS_STATE_DIR"], "installed")
 
-def detect(build=None):
+def detect(build=None, **how):
     idle = () if here.exists() else (idle_gpu(),) * 2
-    return tuple(replace(machine, idle_devices=idle) for machine in detect_here(build))
+    return tuple(replace(machine, idle_devices=idle) for machine in detect_here(build, **how))
 
 def install(decision):
     here.parent.mkdir(parents=True, exist_ok=True)

@@ -98,9 +98,8 @@ def world(settings: Settings | None = None) -> World:
     own = folders()
     model_dirs = settings.model_dirs if settings is not None else ()
     build = settings.build if settings is not None else None
-    return World(
-        cache_dir=own.cache, detect=partial(detect_here, build), state_dir=own.state, tell=say, model_dirs=model_dirs
-    )
+    detect = partial(detect_here, build, tell=say)
+    return World(cache_dir=own.cache, detect=detect, state_dir=own.state, tell=say, model_dirs=model_dirs)
 
 
 def prepare_plan(
