@@ -19,7 +19,9 @@ loopback servers and small models; the tests take no record of a rehearsal.
 Where nothing can be downloaded, and the launcher is not installed: `--pack FOLDER`, on a machine that can, writes a
 source archive without what no build reads (10 MB), or with `--engine NAME` an engine of the store, which is unpacked
 by `--prebuilt` there and takes that machine's cuBLAS; and with `--python X.Y` the packages for another Python (37 MB;
-with `--pure`, for one that has numpy and the like, 6 MB). The engine and the models lie in `--work`. Linux only.
+with `--pure`, for one that has numpy and the like, 6 MB). An engine that was compiled where no driver is has another
+pool of scratch memory (GGML_CUDA_NO_VMM): what is to count for others is compiled on the GPU's machine. The engine and
+the models lie in `--work`. Linux only.
 """
 
 from __future__ import annotations
