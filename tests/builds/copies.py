@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -38,8 +39,8 @@ def record(name: str, *, self_test: SelfTest | None = PASSED) -> BuildRecord:
         commit=engine.commit,
         source=Source(kind="source", what=f"llama-cpp-python {engine.version}", sha256=None),
         options=(),
-        system="Linux",
-        arch="x86_64",
+        system=platform.system(),
+        arch=platform.machine(),
         made_at="2026-01-02T03:04:05+00:00",
         self_test=self_test,
     )

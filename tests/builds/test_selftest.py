@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 import pytest
 
 from launcher.builds import store
 from launcher.builds.selftest import DEADLINE_S, read_reference, self_test
 from launcher.builds.types import Build, SelfTest
 from tests.builds.copies import compile_library, copy_build, needs_compiler, replace_file
+from tests.store.build import wait_until
 from tests.systems import LINUX
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -107,6 +112,34 @@ def test_a_library_hangs(build: Build) -> None:
     found = why(build, deadline_s=1.0)
     assert found.startswith("it hung while ")
     assert found.endswith(": no answer within 1 s")
+
+
+TESTS = """
+import sys
+from pathlib import Path
+from launcher.builds import store
+from launcher.builds.selftest import self_test
+self_test(store.find(Path(sys.argv[1]), "cpu-copy"), driver=lambda: None)
+"""
+
+
+@LINUX
+@needs_compiler
+def test_a_child_that_hangs_ends_with_a_launcher_that_is_killed(build: Build, tmp_path: Path) -> None:
+    told = "#include <stdio.h>\n" + HANG.replace("for", f'fclose(fopen("{tmp_path}/hangs", "w")); for')
+    compile_library(lib(build) / "libllama.so", told)
+    data = build.site.parents[2]
+    with subprocess.Popen([sys.executable, "-c", TESTS, str(data)]) as parent:
+        wait_until((tmp_path / "hangs").exists)
+        (child,) = psutil.Process(parent.pid).children()
+        parent.kill()
+    child.wait(10)
+
+
+def test_a_folder_that_is_named_by_another_way_is_the_same(build: Build, tmp_path: Path) -> None:
+    """A data folder such as ../data was once taken for another one's."""
+    (tmp_path / "below").mkdir()
+    assert outcome(replace(build, site=tmp_path / "below" / ".." / build.site.relative_to(tmp_path))).passed
 
 
 @needs_compiler

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -10,11 +11,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from filelock import FileLock
 
 from launcher.builds import disk, store
 from launcher.builds.types import AUTO, Build
 from launcher.builds.users import User, users_of
-from launcher.errors import DamagedFileError, LauncherError, UsageError
+from launcher.errors import DamagedFileError, EngineError, LauncherError, UsageError
 from tests.builds.copies import FAILED, record
 from tests.systems import LINUX, POSIX
 
@@ -158,6 +160,71 @@ def test_a_damaged_build_can_be_removed(tmp_path: Path) -> None:
         store.find(tmp_path, "cpu-1")
     store.remove(tmp_path, "cpu-1")
     assert store.installed(tmp_path) == ((), ())
+
+
+def test_what_a_newer_launcher_made_is_neither_used_nor_called_damaged(tmp_path: Path) -> None:
+    path = make(tmp_path).site.parent / "engine.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 2, "new": 1}))
+    ((), (newer,)) = store.installed(tmp_path)
+    assert (newer.newer, newer.what) == (True, "a newer launcher made it, and this one cannot read it")
+    with pytest.raises(EngineError, match="cpu-1 cannot be used: a newer launcher made it") as caught:
+        store.find(tmp_path, "cpu-1")
+    assert caught.value.hint == "gpt-oss engine list", "a sound engine is not to be removed"
+    store.remove(tmp_path, "cpu-1")
+    assert store.installed(tmp_path) == ((), ())
+
+
+@pytest.mark.parametrize("changes", [{"arch": "riscv64"}, {"system": "Plan9"}])
+def test_a_build_for_another_kind_of_machine(tmp_path: Path, changes: dict[str, str]) -> None:
+    """A home folder that machines share."""
+    assert make(tmp_path).why_not is None
+    path = store.engines_dir(tmp_path) / "cpu-1" / "engine.json"
+    table = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps(table))
+    build = store.find(tmp_path, "cpu-1")
+    assert not build.usable
+    assert build.why_not == f"it was made for another kind of machine, {table['system']} on {table['arch']}"
+
+
+@POSIX
+def test_a_build_that_is_a_link_to_one_elsewhere(tmp_path: Path) -> None:
+    """The link goes, and what it leads to stays."""
+    elsewhere = make(tmp_path / "other", "cpu-1").site.parent
+    make(tmp_path, "cpu-2")
+    folder = store.engines_dir(tmp_path)
+    for name in ("cpu-1", ".cpu-3.removed"):
+        (folder / name).symlink_to(elsewhere)
+    assert names(tmp_path) == ["cpu-1", "cpu-2"]
+    store.remove(tmp_path, "cpu-1")
+    assert (names(tmp_path), left(tmp_path)) == (["cpu-2"], [])
+    assert (elsewhere / "engine.json").is_file()
+
+
+def test_removing_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To give room back is what one does there: nothing may have to be written for it."""
+    make(tmp_path)
+    store.choose(tmp_path, "cpu-1")
+
+    def full(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(store, "write_atomic", full)
+    store.remove(tmp_path, "cpu-1")
+    assert (names(tmp_path), left(tmp_path), store.chosen(tmp_path)) == ([], [], AUTO)
+
+
+def test_where_the_disk_has_no_locks_nothing_is_cleaned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing tells a folder that somebody fills from one that was left behind."""
+
+    def unknown(self: FileLock) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(FileLock, "_acquire", unknown)
+    with store.staged(tmp_path, "cpu-1") as staging:
+        fill(staging)
+        assert store.clean(tmp_path) == 0
+        store.add(staging, record("cpu-1"), users=lambda _: ())
+    assert names(tmp_path) == ["cpu-1"]
 
 
 @pytest.mark.parametrize(

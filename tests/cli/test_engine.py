@@ -56,8 +56,14 @@ def test_the_list(data: Path, capsys: Said) -> None:
     assert words[2][-4:] == ["passed", "on", "CPU,", "CUDA0"]
     assert words[3][-1] == "failed"
     assert words[4] == ["rocm-0.3.36", "-", "-", "-", "-", "damaged"]
-    assert "vulkan-0.3.36: it computes wrongly on the CPU" in lines
-    assert "rocm-0.3.36: engine.json is not there" in lines
+    why = "it failed its self-test: it computes wrongly on the CPU"
+    test, remove = "gpt-oss engine test vulkan-0.3.36", "gpt-oss engine remove vulkan-0.3.36"
+    assert lines[6:10] == [
+        f"vulkan-0.3.36 is not used: {why}",
+        "rocm-0.3.36 is not used: it is damaged: engine.json is not there",
+        f"`{test}` tries once more, `{remove}` frees its room",
+        "`gpt-oss engine remove rocm-0.3.36` frees its room",
+    ]
     assert lines[-1].startswith("auto: a plan takes the engine with which it is best")
 
 
@@ -91,6 +97,39 @@ def test_the_list_says_what_plans_take(data: Path, capsys: Said, choice: str, to
     assert [line.split()[1] for line in lines if line.startswith("*")] == [choice] * (choice != "rocm-0.3.36")
 
 
+def change_record(data: Path, name: str, **changes: Any) -> None:
+    path = data / "engines" / name / "engine.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_engines_of_another_machine_and_of_a_newer_launcher(data: Path, capsys: Said) -> None:
+    """In a home folder that machines share: what is sound elsewhere is neither marked as failed here nor removed."""
+    change_record(data, "cuda-0.3.36", arch="riscv64")
+    change_record(data, "vulkan-0.3.36", schema=2)
+    why = refused(EngineError, use_engine, "cuda-0.3.36", as_json=False)
+    assert "was made for another kind of machine" in why
+    refused(EngineError, run_self_tests, ("cuda-0.3.36",), as_json=False)
+    assert "newer launcher" in refused(EngineError, use_engine, "vulkan-0.3.36", as_json=False)
+    run_self_tests((), as_json=True)
+    said = capsys.readouterr()
+    assert [each["name"] for each in json.loads(said.out)["tests"]] == [ENVIRONMENT]
+    assert "not testing cuda-0.3.36: it was made for another kind of machine" in said.err
+    list_engines(devices=False, as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[3].split() == ["vulkan-0.3.36", "-", "-", "-", "-", "unknown"]
+    assert not any("gpt-oss engine remove" in line or "gpt-oss engine test" in line for line in lines)
+    assert lines[-1] == "auto: plans take environment, the only one that can be used"
+
+
+def test_what_has_not_been_tested_says_how(data: Path, capsys: Said) -> None:
+    for name in ("cuda-0.3.36", "vulkan-0.3.36"):
+        change_record(data, name, self_test=None)
+    list_engines(devices=False, as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[6] == "vulkan-0.3.36 is not used: it has not been tested"
+    assert lines[7] == "`gpt-oss engine test cuda-0.3.36 vulkan-0.3.36` tests what has not been"
+
+
 def test_choosing_and_going_back(data: Path, capsys: Said) -> None:
     use_engine("cuda-0.3.36", as_json=False)
     assert store.chosen(data) == "cuda-0.3.36"
@@ -113,7 +152,8 @@ def test_engines_that_are_not_chosen(data: Path) -> None:
     why = refused(EngineError, use_engine, "vulkan-0.3.36", as_json=False)
     assert why == "vulkan-0.3.36 is not used: it failed its self-test: it computes wrongly on the CPU"
     copy_build(data, "cpu-0.3.36", self_test=None)
-    assert refused(EngineError, use_engine, "cpu-0.3.36", as_json=False) == "cpu-0.3.36 is not used: it was not tested"
+    why = refused(EngineError, use_engine, "cpu-0.3.36", as_json=False)
+    assert why == "cpu-0.3.36 is not used: it has not been tested"
     (data / "engines" / "cpu-0.3.36" / "engine.json").write_text("{")
     assert "engine.json cannot be read" in refused(DamagedFileError, use_engine, "cpu-0.3.36", as_json=False)
     assert store.chosen(data) == AUTO
@@ -165,6 +205,21 @@ def test_a_test_is_kept_and_decides(data: Path, capsys: Said) -> None:
     refused(EngineError, use_engine, "cuda-0.3.36", as_json=False)
 
 
+def test_a_result_that_cannot_be_kept_is_shown(data: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A data folder that others own, or that is read-only."""
+    monkeypatch.setattr("launcher.cli.engine_selftest.self_test", lambda _: replace(PASSED, mean_kl=0.001))
+
+    def read_only(*_: object) -> None:
+        raise LauncherError("engines: Read-only file system", hint="ls -ld engines")
+
+    monkeypatch.setattr("launcher.builds.store.keep_test", read_only)
+    with pytest.raises(LauncherError, match="Read-only"):
+        run_self_tests(("cuda-0.3.36", "vulkan-0.3.36"), as_json=True)
+    said = capsys.readouterr()
+    assert [each["passed"] for each in json.loads(said.out)["tests"]] == [True, True]
+    assert said.err.splitlines()[-1] == "not every result could be kept: plans go by the one before"
+
+
 def test_a_build_for_gpus_that_sees_none_says_so(data: Path, capsys: Said) -> None:
     build = store.find(data, "cuda-0.3.36")
     assert build.record is not None
@@ -172,7 +227,7 @@ def test_a_build_for_gpus_that_sees_none_says_so(data: Path, capsys: Said) -> No
     other_word = replace(PASSED, n_positions=64, n_same_top=60, mean_kl=0.001, same_text=False)
     print_results([(for_gpus, other_word)])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].split() == ["cuda-0.3.36", "passed", "CPU", "0.001", "nats", "60", "of", "64"]
+    assert lines[1].split() == ["cuda-0.3.36", "passed", "CPU", "0.001", "60", "of", "64"]
     assert lines[2] == "cuda-0.3.36: it sees no GPU here: what it computes on one was not tested"
     assert lines[3].endswith("with another word, where two are nearly as likely")
 

@@ -59,6 +59,15 @@ def test_all_is_well(chosen: str, takes: str) -> None:
     assert [status for status, *_ in lines(here, driver=None)] == ["ok"]
 
 
+def test_engines_of_other_machines_and_launchers_are_no_trouble() -> None:
+    """A home folder that machines share: nothing is to be mended, nor to be removed."""
+    other = replace(build(self_test=None), name="cuda-0.3.35", elsewhere="Linux on aarch64")
+    newer = DamagedBuild(name="rocm-1", folder=SITE, why="a newer launcher made it", newer=True)
+    assert lines(Store(builds=(other,), damaged=(newer,))) == []
+    here = Store(builds=(other, build()), damaged=(newer,), engines=seen(gpu("CUDA0")))
+    assert lines(here) == [("ok", "cuda-0.3.36 passed the self-test; plans take the best", "")]
+
+
 TEST = "gpt-oss engine test cuda-0.3.36"
 
 

@@ -43,13 +43,17 @@ def flush(folder: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path, name: str) -> Iterator[None]:
-    """Keep others from a name. Raises UsageError where one has it: what it does may take half an hour."""
+def locked(folder: Path, name: str) -> Iterator[bool]:
+    """Keep others from a name. Raises UsageError where one has it: what it does may take half an hour.
+
+    Yields whether others are kept away: False where the file system has no locks.
+    """
     from filelock import FileLock, Timeout
 
     with told(folder):
         folder.mkdir(parents=True, exist_ok=True)
     lock: BaseFileLock = FileLock(folder / f".{name}.lock")
+    alone = True
     with ExitStack() as stack:
         try:
             with told(folder):
@@ -60,8 +64,8 @@ def locked(folder: Path, name: str) -> Iterator[None]:
                 f"another process is making or removing {name}: wait for it", hint="gpt-oss engine list"
             ) from None
         except NotImplementedError:
-            pass  # a file system without flock: a lock that is a plain file would outlive a kill
-        yield
+            alone = False  # a file system without flock: a lock that is a plain file would outlive a kill
+        yield alone
 
 
 @contextmanager

@@ -67,8 +67,9 @@ def self_test(
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> SelfTest:
     """Compute on the CPU and on every device of the build. Whatever the build does wrong becomes the result's `why`."""
-    build = replace(build, site=build.site.absolute())
-    order = {"model": str(model or demo_model_path()), "reference": str(reference_path())}
+    # As the child will tell it: without `..`, and with links as they are.
+    build = replace(build, site=Path(os.path.abspath(build.site)))  # noqa: PTH100
+    order = {"model": str(model or demo_model_path()), "reference": str(reference_path()), "parent": os.getpid()}
     status, output, complaints = _run(build, json.dumps(order), deadline_s, python, environ)
     said = heard(output, MARK)
     reference = read_reference()

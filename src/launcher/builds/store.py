@@ -8,6 +8,7 @@ left behind by a process that is gone.
 from __future__ import annotations
 
 import json
+import platform
 import re
 import shlex
 import shutil
@@ -28,11 +29,17 @@ from launcher.records import RecordError, from_jsonable, to_jsonable
 
 RECORD = "engine.json"
 SITE = "site"
+_SCHEMA = 1
 _CHOICE = "use.json"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._+-]*")
 _FILLING, _REPLACED, _REMOVED = ".filling", ".replaced", ".removed"
 """Ends of the names of folders that are no builds: one in the making, one that a newer one takes the place of, and one
 that goes."""
+
+
+class _NewerError(ValueError):
+    """A newer launcher made it."""
+
 
 FindUsers = Callable[[Path], tuple[User, ...]]
 
@@ -59,6 +66,8 @@ def installed(data_dir: Path) -> tuple[tuple[Build, ...], tuple[DamagedBuild, ..
             continue
         try:
             builds.append(_read(child))
+        except _NewerError as error:
+            damaged.append(DamagedBuild(name=child.name, folder=child, why=str(error), newer=True))
         except (OSError, ValueError) as error:  # RecordError and JSON's are ValueErrors
             damaged.append(DamagedBuild(name=child.name, folder=child, why=str(error)))
     return tuple(builds), tuple(damaged)
@@ -71,13 +80,21 @@ def _read(folder: Path) -> Build:
         raise RecordError(f"{RECORD} is not there") from None
     except ValueError as error:  # UnicodeDecodeError too
         raise RecordError(f"{RECORD} cannot be read: {error}") from error
-    if not isinstance(table, dict) or table.pop("schema", None) != 1:
-        raise RecordError(f"{RECORD} is of another version of the launcher")
+    schema = table.pop("schema", None) if isinstance(table, dict) else None
+    if isinstance(schema, int) and schema > _SCHEMA:
+        raise _NewerError("a newer launcher made it, and this one cannot read it")
+    if schema != _SCHEMA:
+        raise RecordError(f"{RECORD} is no record of an engine")
     record = from_jsonable(BuildRecord, table)
     site = folder / SITE
     if not (site / "llama_cpp" / "__init__.py").is_file():
         raise RecordError(f"{site / 'llama_cpp'} is not there")
-    return Build(name=folder.name, site=site, record=record)
+    return Build(name=folder.name, site=site, record=record, elsewhere=_elsewhere(record))
+
+
+def _elsewhere(record: BuildRecord) -> str | None:
+    here = (platform.system(), platform.machine())
+    return None if (record.system, record.arch) == here else f"{record.system} on {record.arch}"
 
 
 def find(data_dir: Path, name: str) -> Build:
@@ -86,7 +103,7 @@ def find(data_dir: Path, name: str) -> Build:
     Raises:
         UsageError: none is called so.
         DamagedFileError: its folder is no build.
-        EngineError: the environment has none.
+        EngineError: only a newer launcher can read it, or the environment has none.
     """
     if name == ENVIRONMENT:
         own = environment_build()
@@ -98,6 +115,8 @@ def find(data_dir: Path, name: str) -> Build:
         if build.name == name:
             return build
     for broken in damaged:
+        if broken.name == name and broken.newer:
+            raise EngineError(f"{name} cannot be used: {broken.why}", hint="gpt-oss engine list")
         if broken.name == name:
             raise DamagedFileError(
                 f"{name} is damaged: {broken.why}",
@@ -121,8 +140,12 @@ def chosen(data_dir: Path) -> str:
 
 def choose(data_dir: Path, name: str) -> None:
     """Let every plan take this build, or the best of all (`auto`). The name is not checked here."""
+    path = engines_dir(data_dir) / _CHOICE
     with told(engines_dir(data_dir)):
-        write_atomic(engines_dir(data_dir) / _CHOICE, json.dumps({"schema": 1, "name": name}) + "\n")
+        if name == AUTO:  # on a full disk too
+            path.unlink(missing_ok=True)
+        else:
+            write_atomic(path, json.dumps({"schema": 1, "name": name}) + "\n")
 
 
 @contextmanager
@@ -168,10 +191,10 @@ def add(staging: Path, record: BuildRecord, *, users: FindUsers = users_of) -> B
             refuse_if_used(folder.parent, record.name, "replaced", users=users)
             # Not removed before the new one has its name: `clean` puts it back where a kill comes in between.
             old = folder / f".{record.name}{_REPLACED}"
-            shutil.rmtree(old, ignore_errors=True)
+            _discard(old)
             final.rename(old)
             staging.rename(final)
-            shutil.rmtree(old, ignore_errors=True)
+            _discard(old)
         else:
             staging.rename(final)
     return _read(final)
@@ -207,7 +230,7 @@ def remove(data_dir: Path, name: str, *, users: FindUsers = users_of) -> int:
         raise UsageError(
             "the environment's engine belongs to the launcher: it is removed with it", hint="gpt-oss engine list"
         )
-    with suppress(DamagedFileError):
+    if not any(one.name == name for group in installed(data_dir) for one in group):
         find(data_dir, name)
     folder = engines_dir(data_dir)
     with locked(folder, name):
@@ -216,12 +239,15 @@ def remove(data_dir: Path, name: str, *, users: FindUsers = users_of) -> int:
         refuse_if_used(data_dir, name, "removed", users=users)
         with told(folder):
             gone = folder / f".{name}{_REMOVED}"
-            shutil.rmtree(gone, ignore_errors=True)
+            _discard(gone)
             # Renamed first: a removal that is killed half way leaves no half of a build under its name.
             doomed.rename(gone)
             if chosen(data_dir) == name:
                 choose(data_dir, AUTO)
-            shutil.rmtree(gone)
+            if gone.is_symlink():
+                gone.unlink()
+            else:
+                shutil.rmtree(gone)
     clean(data_dir)
     return freed_bytes
 
@@ -232,16 +258,24 @@ def clean(data_dir: Path) -> int:
     freed_bytes = 0
     for child in sorted(folder.glob(".*")) if folder.is_dir() else ():
         name = _left_from(child.name)
-        if name is None or not child.is_dir():
+        if name is None:
             continue
-        with suppress(LauncherError, OSError), locked(folder, name):
+        with suppress(LauncherError, OSError), locked(folder, name) as alone:
+            if not alone:  # nothing tells what was left behind from what is being filled
+                continue
             if child.name.endswith(_REPLACED) and not (folder / name).exists():
                 child.rename(folder / name)
                 continue
-            if child.is_dir():
-                freed_bytes += size_bytes(child)
-                shutil.rmtree(child, ignore_errors=True)
+            freed_bytes += size_bytes(child)
+            _discard(child)
     return freed_bytes
+
+
+def _discard(path: Path) -> None:
+    """Remove a folder, or a link to one and not what it leads to, as far as that goes."""
+    with suppress(OSError):
+        path.unlink()
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def _left_from(name: str) -> str | None:

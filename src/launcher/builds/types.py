@@ -86,6 +86,8 @@ class Build:
     in that of the store, so that it can stand in front of a search path."""
     record: BuildRecord | None
     """None of the environment's."""
+    elsewhere: str | None = None
+    """`Linux on aarch64` where it was made for another kind of machine than this: a home folder may be shared."""
 
     @property
     def package(self) -> Path:
@@ -94,8 +96,20 @@ class Build:
 
     @property
     def usable(self) -> bool:
-        """Whether plans may take it: it passed its self-test, or it is the environment's."""
-        return self.record is None or (self.record.self_test is not None and self.record.self_test.passed)
+        """Whether plans may take it: it is for this machine and passed its self-test, or it is the environment's."""
+        return self.why_not is None
+
+    @property
+    def why_not(self) -> str | None:
+        """Why plans may not take it, in words that follow its name; None where they may."""
+        if self.record is None:
+            return None
+        if self.elsewhere is not None:
+            return f"it was made for another kind of machine, {self.elsewhere}"
+        tested = self.record.self_test
+        if tested is None:
+            return "it has not been tested"
+        return None if tested.passed else f"it failed its self-test: {tested.why or 'without a word'}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,3 +119,10 @@ class DamagedBuild:
     name: str
     folder: Path
     why: str
+    newer: bool = False
+    """Whether it is sound, and only a newer launcher can read it."""
+
+    @property
+    def what(self) -> str:
+        """What is the matter with it, in words that follow its name."""
+        return self.why if self.newer else f"it is damaged: {self.why}"

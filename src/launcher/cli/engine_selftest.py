@@ -8,12 +8,14 @@ from collections.abc import Sequence
 import typer
 
 from launcher.builds import store
+from launcher.builds.reference import MEAN_KL
 from launcher.builds.selftest import self_test
 from launcher.builds.types import Build, SelfTest
 from launcher.cli.columns import Cell, Column, is_styled, table, terminal_width
+from launcher.cli.engine_session import refuse_unusable
 from launcher.cli.engine_view import folded
 from launcher.cli.output import print_json, say
-from launcher.errors import ExitCode
+from launcher.errors import ExitCode, LauncherError
 from launcher.paths import folders
 from launcher.records import to_jsonable
 from launcher.text import printable
@@ -27,21 +29,35 @@ def run_self_tests(names: Sequence[str], *, as_json: bool) -> None:
     Raises:
         UsageError: one is called so by none.
         DamagedFileError: the folder of one is no build.
+        EngineError: one is for another kind of machine.
+        LauncherError: a result, which is shown, could not be kept.
         typer.Exit: one failed.
     """
     data = folders().data
     own = store.environment_build()
     builds = [store.find(data, name) for name in names] or [*([own] if own else []), *store.installed(data)[0]]
     results: list[tuple[Build, SelfTest]] = []
+    not_kept: LauncherError | None = None
     for build in builds:
+        if build.elsewhere is not None:
+            if names:
+                refuse_unusable(build)
+            say(f"not testing {build.name}: {build.why_not}")
+            continue
         say(f"testing {build.name}")
         result = self_test(build)
-        store.keep_test(build, result)
         results.append((build, result))
+        try:
+            store.keep_test(build, result)
+        except LauncherError as error:
+            not_kept = not_kept or error
     if as_json:
         print_json({"tests": [{"name": build.name, **to_jsonable(result)} for build, result in results]})
     else:
         print_results(results)
+    if not_kept is not None:
+        say("not every result could be kept: plans go by the one before")
+        raise not_kept
     if not all(result.passed for _, result in results):
         raise typer.Exit(ExitCode.ENGINE)
 
@@ -52,7 +68,7 @@ def print_results(results: Sequence[tuple[Build, SelfTest]]) -> None:
         Column(name="engine"),
         Column(name="self-test"),
         Column(name="computed on", shrink_to=12),
-        Column(name="off by", right=True, drop=1),
+        Column(name=f"off by (bound {MEAN_KL:g})", right=True, drop=1),
         Column(name="same likeliest token", right=True, drop=2),
     ]
     rows = [[Cell(text=text, style=style) for text, style in _row(build, result)] for build, result in results]
@@ -67,7 +83,7 @@ def _row(build: Build, result: SelfTest) -> list[tuple[str, str]]:
         (build.name, ""),
         ("passed", _GREEN) if result.passed else ("failed", _RED),
         (", ".join(["CPU", *result.devices]) if computed else "-", ""),
-        (f"{result.mean_kl:.2g} nats" if result.mean_kl is not None else "-", ""),
+        (f"{result.mean_kl:.2g}" if result.mean_kl is not None else "-", ""),
         (f"{result.n_same_top} of {result.n_positions}" if computed else "-", ""),
     ]
 

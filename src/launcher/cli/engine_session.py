@@ -74,12 +74,11 @@ def use_engine(name: str, *, as_json: bool) -> None:
 
 
 def refuse_unusable(build: Build) -> None:
-    """Raise EngineError for a build that did not show that it computes what it should."""
-    if build.usable:
+    """Raise EngineError for a build of another kind of machine, or that did not show that it computes rightly."""
+    if build.why_not is None:
         return
-    test = build.record.self_test if build.record is not None else None
-    why = "it was not tested" if test is None else f"it failed its self-test: {test.why}"
-    raise EngineError(f"{build.name} is not used: {why}", hint=f"gpt-oss engine test {shlex.quote(build.name)}")
+    hint = "gpt-oss engine list" if build.elsewhere is not None else f"gpt-oss engine test {shlex.quote(build.name)}"
+    raise EngineError(f"{build.name} is not used: {build.why_not}", hint=hint)
 
 
 def remove_engine(name: str, *, yes: bool, as_json: bool) -> None:

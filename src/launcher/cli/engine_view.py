@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -32,6 +33,10 @@ class Engine:
     """llama.cpp's; that of the environment's engine is known with its devices."""
     usable: bool
     """Whether plans may take it."""
+    why_not: str | None
+    """Why they may not."""
+    elsewhere: str | None
+    """The kind of machine that it was made for, where that is another."""
     self_test: SelfTest | None
     source: Source | None
     made_at: str | None
@@ -53,6 +58,8 @@ def engine_of(build: Build) -> Engine:
             version=record.version,
             commit=record.commit,
             usable=build.usable,
+            why_not=build.why_not,
+            elsewhere=build.elsewhere,
             self_test=record.self_test,
             source=record.source,
             made_at=record.made_at,
@@ -68,6 +75,8 @@ def engine_of(build: Build) -> Engine:
         version=parse_version(init.read_text(encoding="utf-8", errors="replace")),
         commit=None,
         usable=True,
+        why_not=None,
+        elsewhere=None,
         self_test=None,
         source=None,
         made_at=None,
@@ -97,7 +106,7 @@ def print_engines(engines: Sequence[Engine], damaged: Sequence[DamagedBuild], ch
     for broken in damaged:
         empty = [_cell("-")] * (4 + asked)
         rows.append([_cell("*" if broken.name == choice else ""), _cell(broken.name), *empty[:4]])
-        rows[-1] += [_cell("damaged", _RED), *empty[4:]]
+        rows[-1] += [_cell("unknown", _YELLOW) if broken.newer else _cell("damaged", _RED), *empty[4:]]
     width = terminal_width(sys.stdout)
     lines = table(columns, rows, width, colours=is_styled(sys.stdout))
     lines += ["", *folded(_below(engines, damaged, choice), width)]
@@ -138,12 +147,25 @@ def _row(engine: Engine, choice: str, *, asked: bool) -> list[Cell]:
 def _below(engines: Sequence[Engine], damaged: Sequence[DamagedBuild], choice: str) -> list[str]:
     lines = []
     for engine in engines:
-        if engine.self_test is not None and not engine.self_test.passed:
-            lines.append(f"{engine.name}: {printable(engine.self_test.why or 'it failed its self-test')}")
+        if engine.why_not is not None:
+            lines.append(f"{engine.name} is not used: {printable(engine.why_not)}")
         if engine.note:
             lines.append(f"{engine.name}: {printable(engine.note)}")
-    lines += [f"{broken.name}: {printable(broken.why)}" for broken in damaged]
+    lines += [f"{broken.name} is not used: {printable(broken.what)}" for broken in damaged]
+    lines += _next(engines, damaged)
     return [*lines, *_choice(engines, choice)]
+
+
+def _next(engines: Sequence[Engine], damaged: Sequence[DamagedBuild]) -> list[str]:
+    """The commands that help with engines that are not used."""
+    test, remove = "gpt-oss engine test", "gpt-oss engine remove"
+    here = [engine for engine in engines if engine.elsewhere is None and engine.source is not None]
+    untested = [shlex.quote(engine.name) for engine in here if engine.self_test is None]
+    failed = [shlex.quote(engine.name) for engine in here if engine.self_test is not None and not engine.usable]
+    broken = [shlex.quote(each.name) for each in damaged if not each.newer]
+    lines = [f"`{test} {' '.join(untested)}` tests what has not been"] if untested else []
+    lines += [f"`{test} {name}` tries once more, `{remove} {name}` frees its room" for name in failed]
+    return lines + [f"`{remove} {name}` frees its room" for name in broken]
 
 
 def _choice(engines: Sequence[Engine], choice: str) -> list[str]:

@@ -53,6 +53,7 @@ def check_store(store: Store, driver: str | None, wanted: str | None) -> tuple[C
             shared=f"{broken.name} is damaged",
         )
         for broken in store.damaged
+        if not broken.newer
     ]
     for build in store.builds:
         trouble = _trouble(build, reports.get(build.name), driver, wanted)
@@ -66,9 +67,9 @@ def check_store(store: Store, driver: str | None, wanted: str | None) -> tuple[C
         found.append(
             Check(name="engines", status="warn", what=what, why=why, remedy="gpt-oss engine use auto", data=data)
         )
-    if found or not store.builds:
+    names = ", ".join(build.name for build in store.builds if build.elsewhere is None)
+    if found or not names:
         return tuple(found)
-    names = ", ".join(build.name for build in store.builds)
     takes = "plans take the best" if store.chosen == AUTO else f"plans take {store.chosen}"
     return (Check(name="engines", status="ok", what=f"{names} passed the self-test; {takes}", data=data),)
 
@@ -77,6 +78,8 @@ def _trouble(
     build: Build, report: EngineReport | None, driver: str | None, wanted: str | None
 ) -> tuple[str, str, str] | None:
     """What keeps a build from being taken or trusted, what that means, and the command."""
+    if build.elsewhere is not None:  # nothing is to be mended: the home folder is shared
+        return None
     test = f"gpt-oss engine test {shlex.quote(build.name)}"
     result = build.record.self_test if build.record is not None else None
     if build.record is None or result is None:
