@@ -403,18 +403,23 @@ def test_nothing_is_said_where_the_folder_cannot_be_written(data: Path, here: An
 
 def test_a_person_is_told_which_build_is_waited_for(data: Path, here: Any) -> None:
     add(data, "cuda-0.3.36")
-    told, done = [], threading.Event()
+    told: list[str] = []
+    done = threading.Event()
 
     def tell(words: str) -> None:
         told.append(words)
-        done.set()
+        if len(told) == 2:
+            done.set()
 
-    def read(build: Build) -> EngineReport:
+    def slowly(report: EngineReport) -> EngineReport:
         assert done.wait(10)
-        return REPORTS[build.name]
+        return report
 
-    detect_all(data_dir=data, machine=here, read=read, tell=tell, patience_s=0.0)
-    assert told == ["waiting for the engine cuda-0.3.36 to list its devices"]
+    slow = replace(here, engine=lambda: slowly(CPU_ONLY))
+    read = lambda build: slowly(REPORTS[build.name])  # noqa: E731
+    detect_all(data_dir=data, machine=slow, read=read, tell=tell, patience_s=0.0)
+    waited = "waiting for the engine {} to list its devices"
+    assert sorted(told) == [waited.format("cuda-0.3.36"), waited.format("environment")]
 
 
 # What a record says

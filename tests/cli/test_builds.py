@@ -84,6 +84,14 @@ def test_a_server_runs_the_builds_own_program_and_says_so(
         *("chat", "--engine", "server", "--model", demo_model_path(), "--temperature", "0", "--build", NAME, QUESTION)
     )
     assert chat.out == f"{PARIS}\n"
+    # The same model by another build is another server.
+    refused = sandbox.refused(
+        *("serve", "--model", demo_model_path(), "--port", record["port"], "--detach", "--offline"),
+        *("--build", "environment"),
+    )
+    assert refused.error == f"port {record['port']} serves {demo_model_path()} with the engine {NAME}"
+    again = sandbox.run("serve", "--model", demo_model_path(), "--port", record["port"], "--detach", "--build", NAME)
+    assert "is served already" in again.err
 
 
 def test_what_engine_use_chose_is_planned_with(sandbox: Sandbox, data: Path) -> None:
@@ -117,6 +125,13 @@ def test_a_broken_build_is_named_and_never_taken(sandbox: Sandbox, data: Path) -
     version = sandbox.run("--version").out
     assert f"engine:   environment; also here: {NAME}, " in version
     assert "cuda-failed (not used)" in version
+    chosen = sandbox.run("--version", env={"GPT_OSS_BUILD": NAME})
+    assert f"\nengine:   {NAME}\n" in chosen.out
+    unknown = sandbox.run("--version", env={"GPT_OSS_BUILD": "cpu-copyy"})
+    assert unknown.err == f"no engine is called cpu-copyy; did you mean {NAME}?\n"
+    assert unknown.out == version
+    demo = sandbox.run("chat", "--demo", QUESTION)
+    assert "vulkan-broken is left out: `gpt-oss engine use` chose it" in demo.err
     refused = sandbox.refused("chat", "--demo", "--build", "vulkan-broken", "Hi")
     assert "libllama.so" in refused.error
     assert refused.hint == "gpt-oss engine test vulkan-broken"

@@ -26,7 +26,7 @@ for site in sys.argv[1:]:
     try:
         found = load_llama_cpp(site or None)
     except EngineError as error:
-        print("refused:", error.message)
+        print("refused:", error.message, error.hint)
         continue
     print(found.__file__, found.llama_cpp._lib._name, site in sys.path)
 """
@@ -50,7 +50,7 @@ def test_the_build_is_loaded_from_its_folder_and_leaves_no_trace_in_the_search_p
     elsewhere = {**os.environ, "LLAMA_CPP_LIB_PATH": "/nowhere"}
     first, again, other = run(site, site, "", env=elsewhere)
     assert first == again == f"{site}/llama_cpp/__init__.py {site}/llama_cpp/lib/libllama.so False"
-    assert other == f"refused: another llama.cpp is loaded in this process already, from {site}/llama_cpp"
+    assert other.startswith(f"refused: another llama.cpp is loaded in this process already, from {site}/llama_cpp ")
 
 
 def test_by_default_it_is_the_environments_and_then_no_other(site: str) -> None:
@@ -78,7 +78,8 @@ def test_a_build_that_cannot_be_loaded_is_an_error_and_the_next_one_is_loaded(tm
     broken = copy_build(tmp_path, "cpu-broken")
     replace_file(broken.package / "lib" / "libllama.so", b"no library")
     first, second = run(str(broken.site), site)
-    assert first.startswith("refused: llama.cpp cannot be loaded: ")
+    assert first.startswith(f"refused: the llama.cpp in {broken.site} cannot be loaded: ")
+    assert first.endswith("gpt-oss engine test cpu-broken")
     assert "libllama.so" in first
     assert second.startswith(f"{site}/llama_cpp/")
 
@@ -130,3 +131,21 @@ def test_programs_are_those_of_the_build(site: str) -> None:
     own = engine_program("llama-bench")
     assert own is not None
     assert "/site-packages/" in str(own)
+
+
+def test_a_build_without_llama_server_is_named_where_no_other_is_on_the_path(tmp_path: Path) -> None:
+    build = EngineBuild(
+        version="0.3.36",
+        llama_cpp_commit=None,
+        backends=("CPU",),
+        supports_rpc=None,
+        bin_dir=None,
+        name="cpu-wheel",
+        site=str(tmp_path),
+    )
+    with pytest.raises(EngineError, match="the engine cpu-wheel has no llama-server"):
+        find_llama_server(None, build, search_path=str(tmp_path))
+    program = tmp_path / "llama-server"
+    program.write_text("")
+    program.chmod(0o755)
+    assert find_llama_server(None, build, search_path=str(tmp_path)) == program

@@ -55,28 +55,36 @@ def _changed(report: EngineReport, why: str) -> EngineReport:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Asking:
-    """How builds of the store are asked."""
+    """How builds are asked."""
 
     read: ReadBuild
     silent: SilentBuilds | None
     tell: Callable[[str], None]
     patience_s: float
 
+    def own(self, read: Callable[[], EngineReport]) -> EngineAt:
+        """The environment's build."""
+        return EngineAt(name=ENVIRONMENT, site=None, read=lambda: self._told(ENVIRONMENT, read))
+
     def at(self, build: Build) -> EngineAt:
+        """A build of the store."""
         made_at = None if build.record is None else build.record.made_at
         return EngineAt(name=build.name, site=str(build.site), read=lambda: self._asked(build), made_at=made_at)
 
     def _asked(self, build: Build) -> EngineReport:
-        waiting = Timer(self.patience_s, self.tell, [f"waiting for the engine {build.name} to list its devices"])
-        waiting.daemon = True
-        waiting.start()
-        try:
-            report = self.read(build)
-        finally:
-            waiting.cancel()
+        report = self._told(build.name, lambda: self.read(build))
         if self.silent is not None:
             self.silent.keep(build, silent=report.hung)
         return report
+
+    def _told(self, name: str, read: Callable[[], EngineReport]) -> EngineReport:
+        waiting = Timer(self.patience_s, self.tell, [f"waiting for the engine {name} to list its devices"])
+        waiting.daemon = True
+        waiting.start()
+        try:
+            return read()
+        finally:
+            waiting.cancel()
 
     def silence(self, build: Build) -> str | None:
         """Why a build is not asked: it did not answer the last time."""
@@ -118,13 +126,13 @@ def detect_all(
     machine = machine or Machine()
     if data_dir is None:
         data_dir, silent = folders().data, silent or SilentBuilds(state_dir=folders().state)
-    own = EngineAt(name=ENVIRONMENT, site=None, read=machine.engine)
+    asking = _Asking(read=read, silent=silent, tell=tell, patience_s=patience_s)
+    own = asking.own(machine.engine)
     if build in (None, AUTO, ENVIRONMENT) and not (data_dir / "engines").is_dir():
         found = detect_each((own,), machine)
         return (_only(found[0]) if build == ENVIRONMENT else found[0].hardware,)
     from launcher.builds import store
 
-    asking = _Asking(read=read, silent=silent, tell=tell, patience_s=patience_s)
     wanted = store.chosen(data_dir) if build is None else build
     builds, damaged = store.installed(data_dir)
     if build not in (None, AUTO):

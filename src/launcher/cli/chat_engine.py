@@ -95,7 +95,7 @@ def _embedded(settings: Settings, *, demo: bool, refresh: bool, asks: bool) -> I
     from launcher.cli.context import prepare_plan
     from launcher.cli.download import fetch_model
     from launcher.cli.engine_offer import planned
-    from launcher.cli.plan_view import tell_plan
+    from launcher.cli.plan_view import tell_left_out, tell_plan
 
     # What the settings say of slots is for a server: a chat is one sequence, with the whole context.
     settings = replace(settings, parallel=None, kv_unified=None)
@@ -103,6 +103,7 @@ def _embedded(settings: Settings, *, demo: bool, refresh: bool, asks: bool) -> I
     plan = (plan_now() if demo else planned(plan_now, settings, asks=asks)).plan
     if demo:
         say("The demo: a tiny GPT OSS trained for this package. It knows a few answers, and nothing else.")
+        tell_left_out(plan)
     else:
         tell_plan(plan)
     local = fetch_model(plan.file, settings)

@@ -33,8 +33,13 @@ def headline(plan: Plan) -> str:
 
 
 def tell_plan(plan: Plan) -> None:
-    """Say on stderr what is about to be loaded, and which builds of llama.cpp could not be taken."""
+    """Say on stderr what is about to be loaded, and what could not be taken."""
     say(headline(plan))
+    tell_left_out(plan)
+
+
+def tell_left_out(plan: Plan) -> None:
+    """Say on stderr which builds of llama.cpp could not be taken."""
     for note in left_out_notes(plan.hardware):
         say(note)
 

@@ -13,14 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from launcher.cli.attach import serves
+from launcher.cli.attach import serves, wants_other_build
 from launcher.cli.context import is_offline, load_settings, request_of, tuned_purpose, world
 from launcher.cli.download import fetch_model
 from launcher.cli.engine_offer import planned
 from launcher.cli.output import print_json, say
 from launcher.cli.plan_view import tell_plan
 from launcher.cli.serve_view import ServeSink, print_served
-from launcher.engines.programs import find_llama_server
+from launcher.engines.programs import engine_program, find_llama_server
 from launcher.errors import ExitCode, UsageError
 from launcher.flow import prepare
 from launcher.paths import folders
@@ -94,7 +94,7 @@ def run_serve(flags: Mapping[str, Any], how: How) -> int:
         options = changed(options, server_port=ports.loopback_port())
     job = Job(
         command=server_command(plan, model, options, program=str(program)),
-        record=_record(plan, options, model, state_dir, how),
+        record=_record(plan, options, model, state_dir, how, build=_build_of(program, plan)),
         state_dir=state_dir,
     )
     # Nothing that can be refused comes after this.
@@ -102,7 +102,7 @@ def run_serve(flags: Mapping[str, Any], how: How) -> int:
         say(f"stopping {old.model} on port {old.port}")
         stop_server(state_dir, old)
     _check_port(settings)
-    _tell(plan, key, how, settings)
+    _tell(plan, key, how, settings, program)
     try:
         return _start(job, how)
     except MemoryRanOutError as error:
@@ -139,23 +139,28 @@ def _running(settings: Settings, flags: Mapping[str, Any], state_dir: Path, *, r
     """The server that this one would be, or take the place of.
 
     Raises:
-        UsageError: the port serves another model.
+        UsageError: the port serves another model, or by another build.
     """
     servers = registry.running(state_dir)
     on_port = next((record for record in servers if record.port == settings.port), None)
     if replace:
         return on_port
-    if on_port is not None and serves(on_port, settings):
+    if on_port is not None and _is_wanted(on_port, settings):
         return on_port
     if on_port is not None and flags.get("port") is not None:
+        engine = "a llama-server that was named" if on_port.build is None else f"the engine {on_port.build}"
         raise UsageError(
-            f"port {settings.port} serves {on_port.file}",
+            f"port {settings.port} serves {on_port.file}{f' with {engine}' if serves(on_port, settings) else ''}",
             hint=f"gpt-oss serve --port {ports.next_free(settings.host, settings.port)}",
             details=("--replace stops it first.",),
         )
     if flags.get("port") is not None:
         return None
-    return next((record for record in servers if serves(record, settings)), None)
+    return next((record for record in servers if _is_wanted(record, settings)), None)
+
+
+def _is_wanted(record: ServerRecord, settings: Settings) -> bool:
+    return serves(record, settings) and not wants_other_build(settings, record.build)
 
 
 def _attach(record: ServerRecord, how: How) -> int:
@@ -238,7 +243,9 @@ def _check_port(settings: Settings) -> None:
     )
 
 
-def _record(plan: Plan, options: ServeOptions, model: Path, state_dir: Path, how: How) -> ServerRecord:
+def _record(
+    plan: Plan, options: ServeOptions, model: Path, state_dir: Path, how: How, *, build: str | None
+) -> ServerRecord:
     """The record of a server that is about to start."""
     params = plan.load_params
     return ServerRecord(
@@ -257,12 +264,20 @@ def _record(plan: Plan, options: ServeOptions, model: Path, state_dir: Path, how
         cors_origins=options.origins,
         ui_path=options.ui_path,
         planned_bytes={row.name: row.used_bytes for row in plan.memory},
-        build=plan.hardware.engine.name if how.llama_server is None else None,
+        build=build,
         detached=how.detach,
     )
 
 
-def _tell(plan: Plan, key: Key | None, how: How, settings: Settings) -> None:
+def _build_of(program: Path, plan: Plan) -> str | None:
+    """Name of the build that a llama-server belongs to, where it is the plan's; None for another program."""
+    engine = plan.hardware.engine
+    return engine.name if program == engine_program("llama-server", engine) else None
+
+
+def _tell(plan: Plan, key: Key | None, how: How, settings: Settings, program: Path) -> None:
+    if _build_of(program, plan) is None:
+        say(f"{program} serves: it may be of another version than the engine that was planned with")
     say(cache_budget(plan).note)
     if how.direct and settings.host not in LOOPBACK:
         say("--direct: llama-server takes requests of any length from everyone who can reach it.")

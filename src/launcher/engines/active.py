@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from importlib.machinery import PathFinder
@@ -74,11 +75,17 @@ def _import(site: str | None) -> Any:
         # What was imported before it failed would be taken for the next build's.
         for name in [name for name in sys.modules if name.partition(".")[0] == "llama_cpp"]:
             del sys.modules[name]
-        raise EngineError(f"llama.cpp cannot be loaded: {error}", hint="gpt-oss doctor") from error
+        which = "llama.cpp" if site is None else f"the llama.cpp in {site}"
+        raise EngineError(f"{which} cannot be loaded: {error}", hint=_hint(site)) from error
     finally:
         sys.path[:] = path
         if kept is not None:
             os.environ[_OTHER_LIBRARIES] = kept
+
+
+def _hint(site: str | None) -> str:
+    # A build of the store is in a folder of its name.
+    return "gpt-oss doctor" if site is None else f"gpt-oss engine test {shlex.quote(Path(site).parent.name)}"
 
 
 def register_backends(ggml: Any, folder: Path) -> None:

@@ -45,6 +45,12 @@ def find_llama_server(named: Path | None, engine: EngineBuild | None = None, *, 
     if found is not None:
         return found
     on_path = shutil.which("llama-server", path=search_path)
+    if on_path is None and engine is not None and engine.site is not None:
+        raise EngineError(
+            f"the engine {engine.name} has no llama-server, and there is none on PATH",
+            details=("--llama-server names another; --build takes another engine.",),
+            hint="gpt-oss engine list",
+        )
     if on_path is None:
         raise EngineError(
             "this engine was built without llama-server, and there is none on PATH",
