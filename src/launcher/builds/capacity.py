@@ -16,7 +16,7 @@ _JOB_BYTES: dict[Backend, int] = {
     "cuda": 3 * GIB // 2,
     "rocm": 2 * GIB,
     "sycl": 2 * GIB,
-    "vulkan": 3 * GIB // 2,
+    "vulkan": 2 * GIB,
     "metal": GIB,
 }
 """Of one compiler, with room to spare."""
