@@ -113,8 +113,13 @@ class Loads:
         opened = self._all(case)
         self._loaded.run(deep=case.deep)
         ran, host = self._all(case), self._loaded.host()
-        self._loaded.close()
-        freed = self._all(case)
+        freed: dict[str, int] = {}
+        try:
+            self._loaded.close()
+            freed = self._all(case)
+        except EngineError:
+            # What was measured until then is true all the same.
+            self.close()
         held = tuple(
             Held(
                 device=name,
@@ -122,7 +127,7 @@ class Loads:
                 loaded_bytes=self._with_model[name],
                 opened_bytes=opened[name],
                 ran_bytes=ran[name],
-                freed_bytes=freed[name],
+                freed_bytes=freed.get(name),
             )
             for name in case.params.devices
         )

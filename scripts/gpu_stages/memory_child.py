@@ -34,13 +34,15 @@ def chunks(n_ctx: int, n_ubatch: int, *, deep: bool) -> list[int]:
     return [n for n in (total % step, *[step] * (total // step)) if n]
 
 
-def compute(context: LlamaContext, *, deep: bool) -> None:
-    """Evaluate random tokens, with a whole micro-batch last of all but one."""
+def compute(llama_cpp: Any, context: LlamaContext, *, deep: bool) -> None:
+    """Evaluate random tokens, with a whole micro-batch last of all but one, and wait for the devices."""
     chance = random.Random(_SEED)
     position = 0
     for n in (*chunks(context.n_ctx, context.n_ubatch, deep=deep), 1):
         context.decode([chance.randrange(context.model.n_vocab) for _ in range(n)], position, logits=True)
         position += n
+    # A driver may crash where what is being computed is freed.
+    llama_cpp.llama_synchronize(context.pointer)
 
 
 class Steps:
@@ -65,7 +67,7 @@ class Steps:
     def run(self, order: Mapping[str, Any]) -> dict[str, Any]:
         """Compute in it."""
         assert self._context is not None
-        compute(self._context, deep=bool(order["run"]))
+        compute(self._lib, self._context, deep=bool(order["run"]))
         return {}
 
     def close(self, _order: Mapping[str, Any]) -> dict[str, Any]:

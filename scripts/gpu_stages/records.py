@@ -101,8 +101,8 @@ class Held:
     """And a context made."""
     ran_bytes: int
     """And a whole micro-batch and one more token computed: kernels, cuBLAS and scratch are there now."""
-    freed_bytes: int
-    """With the context gone again."""
+    freed_bytes: int | None
+    """With the context gone again; None where the engine died of that."""
 
     @property
     def taken_bytes(self) -> int:

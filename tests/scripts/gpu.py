@@ -86,6 +86,8 @@ class FakeDriver:
         self.used += 7
 
     def close(self) -> None:
+        if self.refuse == "close":
+            raise EngineError("died")
         self.used -= self._opened
 
     def host(self) -> HostHeld:

@@ -121,6 +121,16 @@ def test_a_refusal_is_a_row_and_the_next_case_loads_anew(step: str) -> None:
     assert loads.measure(asked()).devices[0].taken_bytes == 1047
 
 
+def test_what_was_measured_is_kept_where_freeing_kills_the_engine() -> None:
+    driver = FakeDriver(refuse="close")
+    loads = loads_of(driver)
+    row = loads.measure(asked())
+    assert row.refused is None
+    assert (row.devices[0].taken_bytes, row.devices[0].freed_bytes) == (1047, None)
+    assert driver.used == 500
+    assert loads.measure(asked(8000)).first  # in a process of its own
+
+
 def test_kinds_of_resident_memory() -> None:
     text = "Name:\tpython\nVmRSS:\t 9 kB\nRssAnon:\t 5 kB\nRssFile:\t 3 kB\nRssShmem:\t 1 kB\nThreads:\t2\n"
     assert resident(text) == {"RssAnon": 5120, "RssFile": 3072, "RssShmem": 1024}
