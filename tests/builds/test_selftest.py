@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -133,7 +134,11 @@ def test_a_child_that_hangs_ends_with_a_launcher_that_is_killed(build: Build, tm
         wait_until((tmp_path / "hangs").exists)
         (child,) = psutil.Process(parent.pid).children()
         parent.kill()
-    child.wait(10)
+    try:
+        child.wait(10)
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
 
 
 def test_a_folder_that_is_named_by_another_way_is_the_same(build: Build, tmp_path: Path) -> None:
