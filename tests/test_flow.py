@@ -16,12 +16,27 @@ import pytest
 from launcher.catalogue.load import load_catalogue
 from launcher.catalogue.types import Catalogue, ModelFile
 from launcher.errors import DamagedFileError, DoesNotFitError, NetworkError, UsageError
-from launcher.flow import World, plan_profiles, plan_upgrades, prepare
+from launcher.flow import Prepared, World, plan_profiles, plan_upgrades, prepare
+from launcher.hardware.calibration import keep_runs, kept_runs
 from launcher.hardware.profiles import Profile
 from launcher.hardware.tuned import save_tuned
 from launcher.hardware.types import Hardware, OtherEngine
+from launcher.planner.costs import unit_costs
+from launcher.planner.fit import fit
 from launcher.planner.report import plan_json
-from launcher.planner.types import HOST, Changes, Estimate, Plan, PlanRequest, Purpose, Rate, Tuned
+from launcher.planner.throughput import Subject, recipe_of, settings_of
+from launcher.planner.types import (
+    HOST,
+    Calibration,
+    Changes,
+    Estimate,
+    MeasuredRun,
+    Plan,
+    PlanRequest,
+    Purpose,
+    Rate,
+    Tuned,
+)
 from launcher.store.types import HubFile, RepoListing
 from tests.builders import ARM_ISA, X86_ISA, cpu_machine, gpu_machine
 from tests.catalogue.builders import shipped, tiny_file
@@ -173,6 +188,55 @@ def test_engine_and_placement_are_chosen_together(tmp_path: Path) -> None:
     found = plan_json(prepared.plan, ())
     assert found["hardware"]["engine"]["name"] == "cuda-0.3.36"
     assert [row["why"] for row in found["engines"]] == ["chosen", "needs a slower placement"]
+
+
+def test_of_two_builds_for_one_gpu_the_one_that_measured_faster_is_taken(tmp_path: Path) -> None:
+    """By runs that are kept in the state folder, each build's in its own file."""
+    own, cuda = by_builds()
+    card = replace(cuda.devices[0], name="Vulkan0", backend="Vulkan")
+    vulkan = replace(cuda, devices=(card,), engine=replace(cuda.engine, name="vulkan-0.3.36"))
+    request = PlanRequest(model="20b", quant="MXFP4")
+    world = Outside().world(tmp_path, detect=lambda: (own, cuda, vulkan), rates=_rates, calibration=_calibration)
+    before = prepare(request, world, offline=True)
+    assert (before.plan.hardware.engine.name, before.measured) == ("cuda-0.3.36", False)
+    predicted = before.plan.tg_ts
+    assert predicted is not None
+    assert world.state_dir is not None
+    for build, ratio, best in ((cuda, 0.9, "cuda-0.3.36"), (vulkan, 1.0, "vulkan-0.3.36")):
+        alone = prepare(request, replace(world, detect=partial(tuple, [build])), offline=True)
+        keep_runs(build, [measured(alone, ratio * predicted)], state_dir=world.state_dir)
+        after = prepare(request, world, offline=True)
+        assert (after.plan.hardware.engine.name, after.measured) == (best, True)
+        assert after.plan.tg_ts == pytest.approx(ratio * predicted, rel=0.02)
+    assert after.plan.notes[0].endswith(": slower than the choice.")
+    # The build is compiled again: what was measured with the old one says nothing.
+    anew = replace(vulkan, engine=replace(vulkan.engine, made_at="2026-11-25T12:00:00+00:00"))
+    again = prepare(request, replace(world, detect=lambda: (own, cuda, anew)), offline=True)
+    assert (again.plan.hardware.engine.name, again.measured) == ("cuda-0.3.36", True)
+
+
+def measured(prepared: Prepared, ts: float) -> MeasuredRun:
+    """A run of the plan's file, as it is kept."""
+    plan, weights = prepared.plan, prepared.weights
+    subject = Subject(hardware=plan.hardware, spec=plan.spec, weights=weights, params=plan.load_params, rates=RATES)
+    return MeasuredRun(
+        kind="tg",
+        recipe=recipe_of(plan.spec, weights),
+        settings=settings_of(plan.load_params, "tg"),
+        test="tg128",
+        engine="embedded",
+        model=plan.file.model,
+        date="2026-11-25",
+        n_tokens=1,
+        ts=ts,
+        predicted_ts=plan.tg_ts,
+        work=subject.decode(0),
+    )
+
+
+def _calibration(hardware: Hardware, state_dir: Path | None) -> Calibration | None:
+    assert state_dir is not None
+    return fit(kept_runs(hardware, state_dir=state_dir), unit_costs(hardware, RATES))
 
 
 def test_a_wish_that_one_build_alone_can_keep_chooses_it(tmp_path: Path) -> None:

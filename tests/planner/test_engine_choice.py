@@ -68,6 +68,44 @@ def test_what_is_really_faster_goes_before_the_order_of_backends() -> None:
     assert chosen(CUDA, VULKAN, rates=faster, model="gpt-oss-20b") == "vulkan-0.3.36"
 
 
+@pytest.mark.parametrize(
+    ("cuda", "vulkan", "best"),
+    [
+        # tok/s over the prediction, which is one for both; None: not measured
+        (None, None, "cuda-0.3.36"),
+        (0.9, None, "cuda-0.3.36"),  # the prediction of both was too high: Vulkan's is no better
+        (0.7, None, "vulkan-0.3.36"),  # further than predictions are off: something is wrong with it
+        (None, 1.1, "cuda-0.3.36"),
+        (None, 1.5, "vulkan-0.3.36"),
+        (0.7, 0.6, "cuda-0.3.36"),
+        (0.9, 1.0, "vulkan-0.3.36"),
+        (1.0, 0.97, "cuda-0.3.36"),
+        (0.97, 1.0, "cuda-0.3.36"),  # within 5 %: the order of backends
+    ],
+)
+def test_what_was_measured_decides_between_two_builds_of_one_gpu(
+    cuda: float | None, vulkan: float | None, best: str
+) -> None:
+    def measured(hardware: Hardware, ratio: float | None) -> Option:
+        found = option(hardware, model="gpt-oss-20b")
+        speeds = tuple(replace(one, tg_ts=one.tg_ts * (ratio or 1.0)) for one in found.plan.throughput if one.tg_ts)
+        return replace(found, plan=replace(found.plan, throughput=speeds), measured=ratio is not None)
+
+    options = [measured(CUDA, cuda), measured(VULKAN, vulkan)]
+    for order in (options, options[::-1]):
+        assert choose_engine(order, PlanRequest()).plan.hardware.engine.name == best
+
+
+def test_the_build_that_was_not_measured_is_named() -> None:
+    found = replace(option(CUDA, model="gpt-oss-20b"), measured=True)
+    slower = tuple(replace(one, tg_ts=0.9 * (one.tg_ts or 0.0)) for one in found.plan.throughput)
+    best, other = replace(found, plan=replace(found.plan, throughput=slower)), option(VULKAN, model="gpt-oss-20b")
+    note = engine_note(engine_rows(best, [best, other], (), ()))
+    assert note is not None
+    assert note.endswith(": only one of the two was measured: gpt-oss bench --build vulkan-0.3.36.")
+    assert engine_note(engine_rows(other, [best, other], (), ())) is None, "the other one is not faster"
+
+
 def test_a_larger_model_goes_before_speed_unless_speed_is_asked_for() -> None:
     """The smaller GPU's build keeps RAM that the other one's process does not have."""
     small = by("cuda-0.3.36", gpu(16), ram_gib=16)

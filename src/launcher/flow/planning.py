@@ -23,8 +23,9 @@ from launcher.planner.engine_choice import (
 )
 from launcher.planner.placement import n_ctx_seq
 from launcher.planner.search import GOOD_N_CTX
+from launcher.planner.throughput import recipe_of, settings_of
 from launcher.planner.tuned import apply_tuned
-from launcher.planner.types import Plan, PlanRequest, Purpose
+from launcher.planner.types import Calibration, Plan, PlanRequest, Purpose
 
 _CONFIRMATIONS = 4  # each may dismiss a file whose header disagrees with its listing; more means a broken catalogue
 
@@ -37,6 +38,8 @@ class Prepared:
     plan: Plan
     weights: ModelWeights
     """Of the plan's file."""
+    measured: bool = False
+    """Whether runs of the file with this build are behind the plan's speed."""
 
 
 def prepare(
@@ -76,9 +79,9 @@ def prepare(
         refused = nearest_refusal(refusals)
         refused.details = (*refused.details, *left_out_notes(machines[0]))
         raise refused
-    options = {name: Option(plan=one.plan, n_params=one.weights.n_params) for name, one in prepared.items()}
-    chosen = choose_engine(tuple(options.values()), request)
-    rows = engine_rows(chosen, tuple(options.values()), refusals, passed)
+    options = [Option(plan=one.plan, n_params=one.weights.n_params, measured=one.measured) for one in prepared.values()]
+    chosen = choose_engine(options, request)
+    rows = engine_rows(chosen, options, refusals, passed)
     best = prepared[chosen.plan.hardware.engine.name]
     notes = (*filter(None, [engine_note(rows)]), *left_out_notes(best.hardware), *best.plan.notes)
     return replace(best, plan=replace(best.plan, notes=notes, engines=rows))
@@ -119,7 +122,17 @@ def _prepare_on(
         tuned = next((t for p in wanted if (t := world.tuned(machine, found.file, p, state_dir)) is not None), None)
         if tuned is not None:
             found = apply_tuned(found, weights, tuned, request, rates=rates, calibration=calibration, purpose=wanted[0])
-    return Prepared(hardware=machine, plan=replace(found, notes=(*found.notes, *catalogue.notes)), weights=weights)
+    return Prepared(
+        hardware=machine,
+        plan=replace(found, notes=(*found.notes, *catalogue.notes)),
+        weights=weights,
+        measured=calibration is not None and _is_measured(found, weights, calibration),
+    )
+
+
+def _is_measured(plan: Plan, weights: ModelWeights, calibration: Calibration) -> bool:
+    settings = settings_of(plan.load_params, "tg")
+    return calibration.residual(recipe_of(plan.spec, weights), settings, "tg") is not None
 
 
 def purposes(purpose: Purpose, request: PlanRequest, plan: Plan) -> tuple[Purpose, ...]:
