@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -16,6 +17,8 @@ import pytest
 from launcher.builds import store
 from launcher.builds.selftest import DEADLINE_S, read_reference, self_test
 from launcher.builds.types import Build, SelfTest
+from launcher.catalogue.gguf import read_header
+from launcher.demo import demo_model_path
 from tests.builds.copies import compile_library, copy_build, needs_compiler, replace_file
 from tests.store.build import wait_until
 from tests.systems import LINUX
@@ -165,6 +168,23 @@ def test_wrong_predictions(build: Build, value: str, told: str) -> None:
     flags = (f"-L{lib(build)}", "-Wl,--no-as-needed", "-l:libllama.so.0", "-Wl,-rpath,$ORIGIN", "-ldl")
     compile_library(lib(build) / "libllama.so", SHIM.format(value), *flags)
     assert why(build).startswith(told)
+
+
+def test_a_bias_that_is_missing_everywhere(build: Build, tmp_path: Path) -> None:
+    """It diverges hardly, and to one side at all positions: nothing but the drift shows it."""
+    model = tmp_path / "no-up-bias.gguf"
+    content = bytearray(demo_model_path().read_bytes())
+    header = read_header(io.BytesIO(content), size_bytes=len(content))
+    for tensor in header.tensors:
+        if tensor.name.endswith("ffn_up_exps.bias"):
+            start = header.data_offset + tensor.offset
+            content[start : start + tensor.n_bytes] = bytes(tensor.n_bytes)
+    model.write_bytes(content)
+    result = self_test(build, model=model, driver=lambda: None, now=lambda: NOW)
+    assert result.why is not None
+    assert result.why.endswith(" nats off to one side, over 0.03")
+    assert result.mean_kl is not None
+    assert result.mean_kl < 0.002
 
 
 def test_bindings_that_are_laid_out_otherwise(build: Build) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from launcher.builds.reference import (
+    DRIFT,
     MAX_KL,
     MEAN_KL,
     N_WORST,
@@ -27,7 +28,7 @@ from tests.builds.copies import record
 
 REFERENCE = read_reference()
 BUILD = Build(name="cuda-0.3.36", site=Path("/data/engines/cuda-0.3.36/site"), record=record("cuda-0.3.36"))
-SOUND = Difference(max_kl=0.03, mean_kl=0.0001, n_same_top=63, n_positions=64)
+SOUND = Difference(max_kl=0.03, mean_kl=0.0001, n_same_top=63, n_positions=64, drift=0.004)
 ABOUT = {
     "package": str(BUILD.package),
     "version": REFERENCE.version,
@@ -85,6 +86,10 @@ def test_the_worst_device_is_named() -> None:
     )
     said = replace(WELL, cases=(Case(name="token by token", device=None, found=replace(SOUND, max_kl=4.0)),))
     assert told(said) == f"it computes wrongly on the CPU (token by token): predictions are 4 nats off, over {MAX_KL:g}"
+    said = replace(said, cases=(Case(name="token by token", device=None, found=replace(SOUND, drift=0.084)),))
+    assert told(said) == (
+        f"it computes wrongly on the CPU (token by token): predictions are 0.084 nats off to one side, over {DRIFT:g}"
+    )
     none = replace(SOUND, max_kl=None, mean_kl=None)
     said = replace(said, cases=(*said.cases, Case(name="a prompt at once", device="CUDA0", found=none)))
     assert told(said) == "it computes values that are no numbers on CUDA0 (a prompt at once)"
@@ -235,10 +240,11 @@ def test_what_is_no_number_is_no_divergence(value: float) -> None:
     logits = [1.0] * 100
     ours = predicted(logits)
     assert divergence(ours, [value, *logits[1:]]) is None
-    rows = [logits] * 9 + [[value, *logits[1:]]]
-    found = difference([ours] * 10, rows)
+    rows = [logits] * 19 + [[value, *logits[1:]]]
+    found = difference([ours] * 20, rows)
     assert not found.sound
     assert found.mean_kl is None
+    assert found.drift is None
 
 
 def test_the_worst_positions_are_left_out_of_the_mean_alone() -> None:
@@ -251,3 +257,19 @@ def test_the_worst_positions_are_left_out_of_the_mean_alone() -> None:
     assert found.max_kl is not None
     assert found.max_kl > MAX_KL
     assert not found.sound
+
+
+def test_what_is_off_to_one_side_everywhere_drifts_and_noise_does_not() -> None:
+    logits = [-i / 3 for i in range(200)]
+    ours = [predicted(logits)] * 40
+    pushed = [logit + (0.1 if i % 20 == 10 else 0.0) for i, logit in enumerate(logits)]
+    pulled = [logit - (0.1 if i % 20 == 10 else 0.0) for i, logit in enumerate(logits)]
+    noise = difference(ours, [pushed, pulled] * 20)
+    off = difference(ours, [pushed] * 40)
+    assert noise.mean_kl == pytest.approx(off.mean_kl, rel=0.2)
+    assert noise.sound
+    assert off.drift == pytest.approx(0.1 / math.sqrt(2), rel=0.1)
+    assert not off.sound
+    # A few positions that are far off say nothing of the others.
+    flipped = list(reversed(logits))
+    assert difference(ours, [logits] * 36 + [flipped] * 4).drift == pytest.approx(0, abs=0.01)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from launcher.builds.reference import MAX_KL, MEAN_KL, Difference, Reference
+from launcher.builds.reference import DRIFT, MAX_KL, MEAN_KL, Difference, Reference
 from launcher.builds.types import Build
 from launcher.hardware.engine_devices import parse_commit
 from launcher.records import RecordError, from_jsonable
@@ -116,8 +116,10 @@ def _wrong(said: Heard) -> str | None:
         return None
     worst = max(unsound, key=lambda case: case.found.mean_kl if case.found.mean_kl is not None else float("inf"))
     found, where = worst.found, f"on {worst.device or 'the CPU'} ({worst.name})"
-    if found.mean_kl is None or found.max_kl is None:
+    if found.mean_kl is None or found.max_kl is None or found.drift is None:
         return f"it computes values that are no numbers {where}"
+    if found.mean_kl < MEAN_KL and found.max_kl < MAX_KL:
+        return f"it computes wrongly {where}: predictions are {found.drift:.2g} nats off to one side, over {DRIFT:g}"
     off, bound = (found.mean_kl, MEAN_KL) if found.mean_kl >= MEAN_KL else (found.max_kl, MAX_KL)
     return f"it computes wrongly {where}: predictions are {off:.2g} nats off, over {bound:g}"
 
