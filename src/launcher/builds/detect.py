@@ -9,11 +9,12 @@ from pathlib import Path
 from threading import Timer
 from typing import TYPE_CHECKING
 
+from launcher.builds.answers import Answers
 from launcher.builds.silent import SilentBuilds
 from launcher.builds.types import AUTO, ENVIRONMENT, Build
 from launcher.errors import EngineError
 from launcher.hardware.detect import Machine, detect_each
-from launcher.hardware.engine_devices import PROBE_DEADLINE_S, EngineAt, EngineReport, read_engine
+from launcher.hardware.engine_devices import PROBE_DEADLINE_S, EngineAt, EngineReport, find_package, read_engine
 from launcher.hardware.match import may_serve
 from launcher.hardware.types import Hardware, OtherEngine
 from launcher.paths import folders
@@ -59,12 +60,13 @@ class _Asking:
 
     read: ReadBuild
     silent: SilentBuilds | None
+    answers: Answers | None
     tell: Callable[[str], None]
     patience_s: float
 
     def own(self, read: Callable[[], EngineReport]) -> EngineAt:
         """The environment's build."""
-        return EngineAt(name=ENVIRONMENT, site=None, read=lambda: self._told(ENVIRONMENT, read))
+        return EngineAt(name=ENVIRONMENT, site=None, read=lambda: self._told(ENVIRONMENT, find_package, read))
 
     def at(self, build: Build) -> EngineAt:
         """A build of the store."""
@@ -72,17 +74,17 @@ class _Asking:
         return EngineAt(name=build.name, site=str(build.site), read=lambda: self._asked(build), made_at=made_at)
 
     def _asked(self, build: Build) -> EngineReport:
-        report = self._told(build.name, lambda: self.read(build))
+        report = self._told(build.name, lambda: build.package, lambda: self.read(build))
         if self.silent is not None:
             self.silent.keep(build, silent=report.hung)
         return report
 
-    def _told(self, name: str, read: Callable[[], EngineReport]) -> EngineReport:
+    def _told(self, name: str, package: Callable[[], Path | None], read: Callable[[], EngineReport]) -> EngineReport:
         waiting = Timer(self.patience_s, self.tell, [f"waiting for the engine {name} to list its devices"])
         waiting.daemon = True
         waiting.start()
         try:
-            return read()
+            return read() if self.answers is None else self.answers.of(name, package(), read)
         finally:
             waiting.cancel()
 
@@ -104,6 +106,7 @@ def detect_all(
     machine: Machine | None = None,
     read: ReadBuild = read_build,
     silent: SilentBuilds | None = None,
+    answers: Answers | None = None,
     tell: Callable[[str], None] = lambda _: None,
     patience_s: float = PATIENCE_S,
 ) -> tuple[Hardware, ...]:
@@ -117,16 +120,19 @@ def detect_all(
         machine: where to look; this one by default.
         read: how a build of the store is asked.
         silent: where builds that hang are remembered; by default beside the launcher's own store.
+        answers: where what a build for the CPU alone says is kept, likewise.
         tell: told which build is waited for.
         patience_s: for how long nothing is told.
 
     Raises:
         LauncherError: the build that was named is not there, failed its self-test, or cannot be asked.
     """
-    machine = machine or Machine()
     if data_dir is None:
-        data_dir, silent = folders().data, silent or SilentBuilds(state_dir=folders().state)
-    asking = _Asking(read=read, silent=silent, tell=tell, patience_s=patience_s)
+        data_dir, state_dir = folders().data, folders().state
+        silent = silent or SilentBuilds(state_dir=state_dir)
+        answers = answers or (Answers(state_dir=state_dir) if machine is None else None)
+    machine = machine or Machine()
+    asking = _Asking(read=read, silent=silent, answers=answers, tell=tell, patience_s=patience_s)
     own = asking.own(machine.engine)
     if build in (None, AUTO, ENVIRONMENT) and not (data_dir / "engines").is_dir():
         found = detect_each((own,), machine)
