@@ -116,6 +116,7 @@ def test_engines_of_another_machine_and_of_a_newer_launcher(data: Path, capsys: 
     assert "not testing cuda-0.3.36: it was made for another kind of machine" in said.err
     list_engines(devices=False, as_json=False)
     lines = capsys.readouterr().out.splitlines()
+    assert lines[2].endswith("for another machine"), "not what it was there"
     assert lines[3].split() == ["vulkan-0.3.36", "-", "-", "-", "-", "unknown"]
     assert not any("gpt-oss engine remove" in line or "gpt-oss engine test" in line for line in lines)
     assert lines[-1] == "auto: plans take environment, the only one that can be used"

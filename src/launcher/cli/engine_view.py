@@ -124,6 +124,8 @@ def _row(engine: Engine, choice: str, *, asked: bool) -> list[Cell]:
     test = engine.self_test
     if engine.source is None:
         told = _cell("-", DIM)
+    elif engine.elsewhere is not None:
+        told = _cell("for another machine", _YELLOW)
     elif test is None:
         told = _cell("not made", _YELLOW)
     else:
