@@ -229,6 +229,7 @@ def test_what_engine_use_chose_and_cannot_be_used_gives_way(data: Path, here: An
     store.choose(data, name)
     machines = found(data, here)
     assert names(machines) == ["environment", "cuda-0.3.36"]
+    assert machines[0].other_engines[0].name == name, "what was asked for is told first"
     assert left_out(machines[0])[name] == f"`gpt-oss engine use` chose it, but {why}"
 
 

@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from launcher.cli.plan_view import headline, print_plan
+from launcher.cli.plan_view import headline, print_plan, tell_left_out
 from launcher.cli.profile_view import left, placement, print_profiles
 from launcher.errors import DoesNotFitError
 from launcher.hardware.profiles import Profile
-from launcher.hardware.types import Hardware
+from launcher.hardware.types import Hardware, OtherEngine
 from launcher.planner.types import Plan
 from tests.builders import apple_machine, cpu_machine, gpu_machine
 from tests.planner.builders import files_of, make_plan
@@ -135,3 +135,22 @@ def test_placements_in_few_characters() -> None:
     assert placement(PLANS["two gpus"]).startswith("2 GPUs ")
     assert " + " in left(PLANS["two gpus"])
     assert " + " not in left(PLANS["cpu"])
+
+
+def test_many_builds_that_cannot_be_taken_fill_no_screen_before_a_chat(capsys: pytest.CaptureFixture[str]) -> None:
+    plan = PLANS["cpu"]
+    others = [OtherEngine(name=f"cuda-{n}", left_out=f"reason {n}") for n in range(4)]
+
+    def told(*engines: OtherEngine) -> list[str]:
+        tell_left_out(replace(plan, hardware=replace(plan.hardware, other_engines=engines)))
+        return capsys.readouterr().err.splitlines()
+
+    assert told(OtherEngine(name="cpu-0.3.36")) == []
+    assert told(*others[:2]) == [
+        "Engine cuda-0 is left out: reason 0",
+        "Engine cuda-1 is left out: reason 1",
+    ]
+    assert told(*others) == [
+        "Engine cuda-0 is left out: reason 0",
+        "3 more engines are left out; gpt-oss plan says which, and why",
+    ]

@@ -155,7 +155,7 @@ def detect_all(
         problem = found[0].problem if found else left_out.get(wanted, "it is not there")
         left_out[wanted] = f"`gpt-oss engine use` chose it, but {problem}"
         asked = tuple(at for at in asked if at.name != wanted)
-    return _usable(detect_each(asked, machine) if asked else detect_each((own,), machine), left_out)
+    return _usable(detect_each(asked, machine) if asked else detect_each((own,), machine), left_out, wanted)
 
 
 def _checked(build: Build) -> Build:
@@ -204,8 +204,14 @@ def _test(name: str) -> str:
     return f"gpt-oss engine test {shlex.quote(name)}"
 
 
-def _usable(found: Sequence[Detected], left_out: dict[str, str]) -> tuple[Hardware, ...]:
-    """The records of builds that answered, each with those that are left out; of none, that of the environment."""
+def _usable(found: Sequence[Detected], left_out: dict[str, str], wanted: str) -> tuple[Hardware, ...]:
+    """The records of builds that answered, each with those that are left out; of none, that of the environment.
+
+    The build that was wanted comes first of those: it is what a person asks about.
+    """
     answered = [one.hardware for one in found if one.problem is None] or [found[0].hardware]
     more = tuple(OtherEngine(name=name, left_out=why) for name, why in left_out.items())
-    return tuple(replace(one, other_engines=(*one.other_engines, *more)) for one in answered)
+    return tuple(
+        replace(one, other_engines=tuple(sorted((*one.other_engines, *more), key=lambda other: other.name != wanted)))
+        for one in answered
+    )

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from launcher.cli.output import report_console
 from launcher.hardware.types import ENVIRONMENT, Cpu, Hardware, OtherEngine
 from launcher.units import format_bytes
 
+if TYPE_CHECKING:
+    from rich.padding import Padding
+
 
 def print_hardware(hardware: Hardware) -> None:
     """Print the record on stdout."""
-    from rich.text import Text
-
     console = report_console()
     memory, engine = hardware.memory, hardware.engine
     console.print(f"[bold]CPU[/]      {_cpu_line(hardware.cpu)}")
-    console.print(f"         {', '.join(hardware.cpu.isa) or 'instruction sets unknown'}", style="dim")
+    console.print(_below(", ".join(hardware.cpu.isa) or "instruction sets unknown"))
     limit = f", limited to {format_bytes(memory.limit_bytes)} by {memory.limit_source}" if memory.limit_bytes else ""
     console.print(
         f"[bold]Memory[/]   {format_bytes(memory.available_bytes)} available of {format_bytes(memory.total_bytes)}"
@@ -25,7 +28,7 @@ def print_hardware(hardware: Hardware) -> None:
         f"{engine.llama_cpp_commit or 'commit unknown'}, backends: {', '.join(engine.backends) or 'none'}"
     )
     for other in hardware.other_engines:
-        console.print(Text(f"         {_other_line(other)}"), style="dim")
+        console.print(_below(_other_line(other)))
     for device in hardware.devices:
         console.print(
             f"[bold]{device.name:<8}[/] {device.description}, {format_bytes(device.free_bytes)} free of "
@@ -40,6 +43,14 @@ def print_hardware(hardware: Hardware) -> None:
             console.print(f"         run: {idle.remedy}", soft_wrap=True)
     for note in hardware.notes:
         console.print(f"• {note}")
+
+
+def _below(text: str) -> Padding:
+    """More of a line, under its words and not under its name."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    return Padding(Text(text), (0, 0, 0, 9), style="dim", expand=False)
 
 
 def _named(hardware: Hardware) -> str:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+_LEFT_OUT_SHOWN = 2  # builds that cannot be taken, each with its reason, before a chat begins
+
 
 def headline(plan: Plan) -> str:
     """One line: `gpt-oss-20b MXFP4 (11.3 GiB), CPU with 2 threads, context 131072, about 14 tok/s`."""
@@ -40,8 +42,12 @@ def tell_plan(plan: Plan) -> None:
 
 def tell_left_out(plan: Plan) -> None:
     """Say on stderr which builds of llama.cpp could not be taken."""
-    for note in left_out_notes(plan.hardware):
+    notes = left_out_notes(plan.hardware)
+    shown = notes if len(notes) <= _LEFT_OUT_SHOWN else notes[:1]
+    for note in shown:
         say(note)
+    if len(notes) > len(shown):
+        say(f"{len(notes) - len(shown)} more engines are left out; gpt-oss plan says which, and why")
 
 
 def where(plan: Plan) -> str:
