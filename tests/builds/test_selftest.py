@@ -62,7 +62,12 @@ def why(build: Build, deadline_s: float = DEADLINE_S) -> str:
 
 
 def test_a_sound_build_passes(build: Build, tmp_path: Path) -> None:
-    """It is the one that is tested: no folder of libraries that a variable names, no other package on the path."""
+    """It is the one that is tested: no folder of libraries that a variable names, no other package on the path.
+
+    Also by another way to its folder: a data folder such as ../data was once taken for another one's.
+    """
+    (tmp_path / "below").mkdir()
+    build = replace(build, site=tmp_path / "below" / ".." / build.site.relative_to(tmp_path))
     other = tmp_path / "other"
     (other / "llama_cpp").mkdir(parents=True)
     (other / "llama_cpp" / "__init__.py").write_text("raise SystemExit(9)")
@@ -144,12 +149,6 @@ def test_a_child_that_hangs_ends_with_a_launcher_that_is_killed(build: Build, tm
             child.kill()
 
 
-def test_a_folder_that_is_named_by_another_way_is_the_same(build: Build, tmp_path: Path) -> None:
-    """A data folder such as ../data was once taken for another one's."""
-    (tmp_path / "below").mkdir()
-    assert outcome(replace(build, site=tmp_path / "below" / ".." / build.site.relative_to(tmp_path))).passed
-
-
 @needs_compiler
 def test_a_library_of_another_version(build: Build) -> None:
     compile_library(lib(build) / "libllama.so", "int llama_other(void) { return 1; }")
@@ -200,6 +199,7 @@ def test_bindings_that_are_laid_out_otherwise(build: Build) -> None:
     )
 
 
+@pytest.mark.slow  # the verdict is shown by test_selftest_judge.py
 def test_another_version_than_recorded(build: Build) -> None:
     init = build.package / "__init__.py"
     assert build.record is not None

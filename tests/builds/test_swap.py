@@ -31,6 +31,7 @@ def sandbox(tmp_path: Path) -> Sandbox:
     return Sandbox(tmp_path)
 
 
+@pytest.mark.slow  # tests/cli/test_builds.py shows it one by one, and for more commands
 def test_the_same_answer_by_each_engine(sandbox: Sandbox) -> None:
     first, by_copy = ask(sandbox, "--build", "environment")
     assert "The capital of France is Paris." in first
