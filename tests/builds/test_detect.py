@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -182,10 +183,30 @@ def test_beside_the_only_build_that_was_asked_another_may_be_for_the_gpu(data: P
     assert {idle.engine for idle in own.idle_devices} == {None}, "one that fails is no help"
 
 
+def test_engines_of_another_machine_and_of_a_newer_launcher(data: Path, here: Any) -> None:
+    """A home folder that machines share: no plan here names them, unless one is asked for."""
+    for name, changes in (("cuda-0.3.36", {"arch": "riscv64"}), ("vulkan-0.3.36", {"schema": 2})):
+        add(data, name)
+        path = data / "engines" / name / "engine.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    (own,) = found(data, here)
+    assert left_out(own) == {}
+    for name, why in (
+        ("cuda-0.3.36", "it was made for another kind of machine"),
+        ("vulkan-0.3.36", "a newer launcher"),
+    ):
+        with pytest.raises(EngineError, match=why) as caught:
+            found(data, here, name)
+        assert caught.value.hint == "gpt-oss engine list"
+        store.choose(data, name)
+        (own,) = found(data, here)
+        assert left_out(own)[name].startswith(f"`gpt-oss engine use` chose it, but {why}")
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "message", "hint"),
     [
-        ("cuda", UsageError, "no engine is called cuda", "gpt-oss engine list"),
+        ("cuda", UsageError, "no engine is called cuda; did you mean cuda-0.3.36", "gpt-oss engine list"),
         ("odd", DamagedFileError, "odd is damaged", "gpt-oss engine remove odd"),
         ("cuda-0.3.36", EngineError, "it failed its self-test", "gpt-oss engine test cuda-0.3.36"),
         ("crashing-0.3.36", EngineError, "ended by signal 11", "gpt-oss engine test crashing-0.3.36"),

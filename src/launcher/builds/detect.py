@@ -144,24 +144,28 @@ def detect_all(
     if build not in (None, AUTO):
         at = own if wanted == ENVIRONMENT else asking.at(_checked(store.find(data_dir, wanted)))
         return (_beside(_only(detect_each((at,), machine)[0]), builds),)
-    left_out = {broken.name: f"it is damaged: {broken.why}" for broken in damaged}
-    left_out |= {one.name: why for one in builds if (why := _not_usable(one) or asking.silence(one)) is not None}
+    left_out = {broken.name: broken.what for broken in damaged if not broken.newer}
+    left_out |= {one.name: why for one in builds if (why := one.why_not or asking.silence(one)) is not None}
     asked = (own, *(asking.at(one) for one in sorted(builds, key=_newest_first) if one.name not in left_out))
+    for one in builds:
+        if one.elsewhere is not None and one.name != wanted:  # a home folder that machines share: nothing is amiss
+            del left_out[one.name]
     if wanted != AUTO:
         chosen = [at for at in asked if at.name == wanted]
         found = detect_each(chosen, machine) if chosen else ()
         if found and found[0].problem is None:
             return (_beside(found[0].hardware, builds),)
-        problem = found[0].problem if found else left_out.get(wanted, "it is not there")
+        newer = next((broken.what for broken in damaged if broken.newer and broken.name == wanted), None)
+        problem = found[0].problem if found else left_out.get(wanted, newer or "it is not there")
         left_out[wanted] = f"`gpt-oss engine use` chose it, but {problem}"
         asked = tuple(at for at in asked if at.name != wanted)
     return _usable(detect_each(asked, machine) if asked else detect_each((own,), machine), left_out, wanted)
 
 
 def _checked(build: Build) -> Build:
-    why = _not_usable(build)
-    if why is not None:
-        raise EngineError(f"the engine {build.name} is not used: {why}", hint=_test(build.name))
+    if build.why_not is not None:
+        hint = _test(build.name) if build.elsewhere is None else "gpt-oss engine list"
+        raise EngineError(f"the engine {build.name} is not used: {build.why_not}", hint=hint)
     return build
 
 
@@ -178,16 +182,6 @@ def _beside(hardware: Hardware, builds: Sequence[Build]) -> Hardware:
 def _newest_first(build: Build) -> tuple[tuple[int, ...], str]:
     version = build.record.version if build.record is not None else ""
     return tuple(-int(part) for part in version.split(".") if part.isdecimal()), build.name
-
-
-def _not_usable(build: Build) -> str | None:
-    """Why plans may not take a build that is whole."""
-    if build.usable or build.record is None:
-        return None
-    tested = build.record.self_test
-    if tested is None:
-        return "it has not been tested"
-    return f"it failed its self-test: {tested.why or 'without a word'}"
 
 
 def _only(found: Detected) -> Hardware:
