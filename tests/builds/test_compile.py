@@ -49,7 +49,9 @@ def failing(_build: Build) -> SelfTest:
 @pytest.fixture(scope="module")
 def tools() -> Toolchain:
     found = probe_toolchain()
-    return toolchain(cmake=found.cmake, ninja=found.ninja, make=found.make, pip=())
+    return toolchain(
+        system=found.system, arch=found.arch, cmake=found.cmake, ninja=found.ninja, make=found.make, pip=()
+    )
 
 
 def shop(tools: Toolchain, **changes: object) -> Workshop:

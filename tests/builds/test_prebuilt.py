@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -64,8 +65,8 @@ def make(
         fetcher=Fetcher(folder=folder / "cache", retry="gpt-oss engine install", wait=lambda _s: None, free_bytes=free),
         bindings=lambda _version: bindings,
         self_test=test,
-        system="Linux",
-        arch="x86_64",
+        system=platform.system(),
+        arch=platform.machine(),
         now=lambda: datetime(2026, 10, 11, tzinfo=UTC),
     )
     return install(found, means)

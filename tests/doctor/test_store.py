@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,8 +31,8 @@ def shelve(data_dir: Path, backend: Backend, *, passed: bool = True) -> str:
             commit="0c1e570",
             source=Source(kind="source", what="llama-cpp-python 0.3.36", sha256=None),
             options=(),
-            system="Linux",
-            arch="x86_64",
+            system=platform.system(),
+            arch=platform.machine(),
             made_at="2026-11-25T00:00:00+00:00",
             self_test=SelfTest(passed=passed, date="2026-11-25T00:00:00+00:00", why=None if passed else "nonsense"),
         )
