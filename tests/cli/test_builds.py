@@ -123,7 +123,7 @@ def test_a_broken_build_is_named_and_never_taken(sandbox: Sandbox, data: Path) -
     assert f"also here: {NAME}, CPU only" in hardware
     assert "not used: vulkan-broken" in hardware
     version = sandbox.run("--version").out
-    assert f"engine:   environment; also here: {NAME}, " in version
+    assert f"engine:   environment; also here: vulkan-broken (not used), {NAME}, " in version
     assert "cuda-failed (not used)" in version
     chosen = sandbox.run("--version", env={"GPT_OSS_BUILD": NAME})
     assert f"\nengine:   {NAME}\n" in chosen.out

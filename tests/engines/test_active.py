@@ -82,6 +82,8 @@ def test_a_build_that_cannot_be_loaded_is_an_error_and_the_next_one_is_loaded(tm
     assert first.endswith("gpt-oss engine test cpu-broken")
     assert "libllama.so" in first
     assert second.startswith(f"{site}/llama_cpp/")
+    (child,) = run("", env=child_environ(os.environ, str(broken.site)))
+    assert child.startswith(f"refused: the llama.cpp in {broken.site} cannot be loaded: "), "a child tells which, too"
 
 
 class Ggml:

@@ -124,7 +124,8 @@ def find(data_dir: Path, name: str) -> Build:
                 hint=f"gpt-oss engine remove {shlex.quote(name)}",
             )
     known = [ENVIRONMENT, *(build.name for build in builds), *(broken.name for broken in damaged)]
-    near = get_close_matches(name, known, n=1)
+    begin = [each for each in known if name and each.startswith(name)]  # `cuda` for `cuda-0.3.36`
+    near = begin or get_close_matches(name, known, n=1)
     meant = f"; did you mean {near[0]}?" if near else ""
     raise UsageError(f"no engine is called {name}{meant}", hint="gpt-oss engine list")
 

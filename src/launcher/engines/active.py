@@ -60,8 +60,13 @@ def load_llama_cpp(site: str | None = None) -> Any:
 
 
 def _is_at(loaded: Any, site: str | None) -> bool:
+    return _origin(site) == Path(loaded.__file__)
+
+
+def _origin(site: str | None) -> Path | None:
+    """Where the bindings are that would be imported."""
     spec = PathFinder.find_spec("llama_cpp", [site] if site is not None else None)
-    return spec is not None and spec.origin is not None and Path(spec.origin) == Path(loaded.__file__)
+    return Path(spec.origin) if spec is not None and spec.origin is not None else None
 
 
 def _import(site: str | None) -> Any:
@@ -75,7 +80,9 @@ def _import(site: str | None) -> Any:
         # What was imported before it failed would be taken for the next build's.
         for name in [name for name in sys.modules if name.partition(".")[0] == "llama_cpp"]:
             del sys.modules[name]
-        which = "llama.cpp" if site is None else f"the llama.cpp in {site}"
+        # A child has its build on the search path, and knows no name of it.
+        origin = _origin(site)
+        which = "llama.cpp" if origin is None else f"the llama.cpp in {origin.parents[1]}"
         raise EngineError(f"{which} cannot be loaded: {error}", hint=_hint(site)) from error
     finally:
         sys.path[:] = path
