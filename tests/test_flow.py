@@ -215,6 +215,19 @@ def test_of_two_builds_for_one_gpu_the_one_that_measured_faster_is_taken(tmp_pat
     assert (again.plan.hardware.engine.name, again.measured) == ("cuda-0.3.36", True)
 
 
+def test_of_two_builds_of_one_kind_the_one_that_measured_faster_is_taken(tmp_path: Path) -> None:
+    _, older = by_builds()
+    newer = replace(older, engine=replace(older.engine, name="cuda-0.3.37"))
+    request = PlanRequest(model="20b", quant="MXFP4")
+    world = Outside().world(tmp_path, detect=lambda: (newer, older), rates=_rates, calibration=_calibration)
+    assert world.state_dir is not None
+    for build, ts, best in ((older, 200.0, newer), (newer, 150.0, older)):
+        alone = prepare(request, replace(world, detect=partial(tuple, [build])), offline=True)
+        keep_runs(build, [measured(alone, ts)], state_dir=world.state_dir)
+        after = prepare(request, world, offline=True).plan
+        assert after.hardware.engine.name == best.engine.name
+
+
 def measured(prepared: Prepared, ts: float) -> MeasuredRun:
     """A run of the plan's file, as it is kept."""
     plan, weights = prepared.plan, prepared.weights

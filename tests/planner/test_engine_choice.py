@@ -141,6 +141,16 @@ def test_builds_with_the_same_devices_are_planned_for_once() -> None:
     ]
 
 
+def test_builds_with_the_same_devices_are_both_planned_for_where_both_were_measured() -> None:
+    newer = by("cuda-0.3.37", gpu(24))
+    both = frozenset({"cuda-0.3.36", "cuda-0.3.37", "environment"})
+    planned, passed = worth_planning([CPU_ONLY, newer, CUDA], with_programs=False, measured=both)
+    assert (planned, passed) == ((CPU_ONLY, newer, CUDA), ())
+    for one in ("cuda-0.3.36", "cuda-0.3.37"):  # beside the prediction of a twin, a speed tells of the prediction
+        planned, _ = worth_planning([CPU_ONLY, newer, CUDA], with_programs=False, measured={one, "environment"})
+        assert planned == (CPU_ONLY, newer)
+
+
 def test_a_server_takes_a_build_with_programs_if_there_is_one() -> None:
     bare = replace(CUDA, engine=replace(CUDA.engine, bin_dir=None))
     own = replace(CPU_ONLY, other_engines=(OtherEngine(name="cuda-0.3.36", devices=("CUDA0",)),))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from launcher.catalogue.headers import ensure_header
@@ -65,7 +65,9 @@ def prepare(
     catalogue_of = catalogues(request, world, offline=offline, refresh=refresh)
     if hardware is not None:
         return _prepare_on(hardware, catalogue_of, request, world, offline=offline, purpose=None, here=False)
-    machines, passed = worth_planning(world.detect(), with_programs=with_programs)
+    detected = world.detect()
+    measured = _measured_builds(detected, world) if len(detected) > 1 else frozenset()
+    machines, passed = worth_planning(detected, with_programs=with_programs, measured=measured)
     prepared: dict[str, Prepared] = {}
     refusals = []
     for machine in machines:
@@ -85,6 +87,10 @@ def prepare(
     best = prepared[chosen.plan.hardware.engine.name]
     notes = (*filter(None, [engine_note(rows)]), *left_out_notes(best.hardware), *best.plan.notes)
     return replace(best, plan=replace(best.plan, notes=notes, engines=rows))
+
+
+def _measured_builds(machines: Sequence[Hardware], world: World) -> frozenset[str]:
+    return frozenset(one.engine.name for one in machines if world.calibration(one, world.state_dir) is not None)
 
 
 def _prepare_on(

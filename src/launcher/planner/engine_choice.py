@@ -8,7 +8,7 @@ environment's first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from launcher.errors import DoesNotFitError, UsageError
@@ -56,13 +56,14 @@ class PassedOver:
 
 
 def worth_planning(
-    machines: Sequence[Hardware], *, with_programs: bool
+    machines: Sequence[Hardware], *, with_programs: bool, measured: Collection[str] = ()
 ) -> tuple[tuple[Hardware, ...], tuple[PassedOver, ...]]:
     """The builds that are worth a plan, in their order, and the others: they would get the same, or lack programs.
 
     Args:
         machines: one machine by its builds.
         with_programs: take those with llama.cpp's programs, if there are any.
+        measured: names of builds that runs were measured with. Two of one kind get the same prediction otherwise.
     """
     passed = []
     if with_programs and any(machine.engine.bin_dir is not None for machine in machines):
@@ -71,12 +72,17 @@ def worth_planning(
         names = {machine.engine.name for machine in bare}
         machines = [_without(machine, names) for machine in machines if machine.engine.bin_dir is not None]
     first: dict[object, Hardware] = {}
+    more = []
     for machine in machines:
         like = first.setdefault(_computes_on(machine), machine)
-        if like is not machine:
+        if like is machine:
+            continue
+        if {like.engine.name, machine.engine.name}.issubset(measured):
+            more.append(machine)
+        else:
             reason = f"computes on the same devices as {like.engine.name}"
             passed.append(PassedOver(hardware=machine, reason=reason))
-    return tuple(first.values()), tuple(passed)
+    return (*first.values(), *more), tuple(passed)
 
 
 def _without(machine: Hardware, names: set[str]) -> Hardware:
