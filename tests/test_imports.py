@@ -79,7 +79,7 @@ MAY_USE: dict[str, frozenset[str]] = {
     "settings": frozenset(),
     "settings_file": frozenset({"paths", "settings"}),
     "builds": frozenset({"builds", "demo", "engines", "hardware", "paths", "store", "system"}),
-    "hardware": frozenset({"hardware", "paths"}),
+    "hardware": frozenset({"hardware", "paths", "system"}),
     "planner": frozenset({"planner"}),
     "store": frozenset({"store", "system"}),
     "catalogue": frozenset({"catalogue", "store"}),

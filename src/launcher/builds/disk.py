@@ -8,12 +8,9 @@ import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from launcher.errors import LauncherError, UsageError
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
+from launcher.system.locks import BusyError, held
 
 
 def size_bytes(folder: Path) -> int:
@@ -48,35 +45,24 @@ def locked(folder: Path, name: str) -> Iterator[bool]:
 
     Yields whether others are kept away: False where the file system has no locks.
     """
-    from filelock import FileLock, Timeout
-
     with told(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    lock: BaseFileLock = FileLock(folder / f".{name}.lock")
-    alone = True
     with ExitStack() as stack:
         try:
             with told(folder):
-                lock.acquire(timeout=0)
-            stack.callback(lock.release)
-        except Timeout:
+                alone = stack.enter_context(held(folder / f".{name}.lock"))
+        except BusyError:
             raise UsageError(
                 f"another process is making or removing {name}: wait for it", hint="gpt-oss engine list"
             ) from None
-        except NotImplementedError:
-            alone = False  # a file system without flock: a lock that is a plain file would outlive a kill
         yield alone
 
 
 @contextmanager
 def told(folder: Path) -> Iterator[None]:
     """A failure of the system as an error for a person."""
-    from filelock import Timeout
-
     try:
         yield
-    except Timeout:  # an OSError too
-        raise
     except OSError as error:
         raise LauncherError(
             f"{error.filename or folder}: {error.strerror or error}", hint=f"ls -ld {shlex.quote(str(folder))}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -14,11 +14,10 @@ from launcher.errors import LauncherError
 from launcher.hardware.identity import machine_record, same_machine
 from launcher.planner.types import Purpose, Tuned
 from launcher.records import RecordError, from_jsonable, to_jsonable
+from launcher.system.locks import BusyError, held
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-
-    from filelock import BaseFileLock
 
     from launcher.hardware.types import Hardware
 
@@ -145,18 +144,7 @@ def _change(state_dir: Path, change: Callable[[Sequence[KeptTuned]], Sequence[Ke
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """One process at a time, as far as the file system can: without the lock the last writer wins."""
-    from filelock import FileLock, SoftFileLock, Timeout
-
-    lock: BaseFileLock = FileLock(path)
-    try:
-        try:
-            lock.acquire(timeout=_LOCK_S)
-        except NotImplementedError:  # a file system without flock
-            lock = SoftFileLock(path)
-            lock.acquire(timeout=_LOCK_S)
-    except Timeout:
-        pass
-    try:
+    with ExitStack() as stack:
+        with suppress(BusyError):
+            stack.enter_context(held(path, wait_s=_LOCK_S, plain=True))
         yield
-    finally:
-        lock.release()

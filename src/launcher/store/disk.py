@@ -8,14 +8,11 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from launcher.errors import DoesNotFitError, LauncherError
 from launcher.store.cache import unfinished
+from launcher.system.locks import held
 from launcher.units import format_bytes
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
 
 LOCK_POLL_S = 1.0
 """How often waiting for another process's download is told again. There is no deadline: the system frees its lock."""
@@ -96,23 +93,7 @@ def is_full(error: OSError) -> bool:
 @contextmanager
 def locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Hold a lock file that huggingface_hub uses too; `waiting` is called each second that another process has it."""
-    from filelock import FileLock, SoftFileLock, Timeout
-
     path.parent.mkdir(parents=True, exist_ok=True)
     # 0o664 as huggingface_hub makes it: people who share a cache must be able to wait for each other.
-    lock: BaseFileLock = FileLock(path, mode=0o664)
-    timeout_s = 0.0
-    while True:
-        try:
-            lock.acquire(timeout=timeout_s)
-            break
-        except Timeout:
-            waiting()
-            timeout_s = LOCK_POLL_S
-        except NotImplementedError:
-            # A file system without flock; a lock that is a plain file is weaker, as nobody frees it after a kill.
-            lock = SoftFileLock(path)
-    try:
+    with held(path, waiting=waiting, poll_s=LOCK_POLL_S, mode=0o664, plain=True):
         yield
-    finally:
-        lock.release()

@@ -12,6 +12,7 @@ from pathlib import Path
 from launcher.errors import LauncherError, UsageError
 from launcher.store.cache import RepoCache
 from launcher.store.disk_facts import taken_bytes
+from launcher.system.locks import BusyError, held
 
 DAMAGED_SUFFIX = ".damaged"
 """Of a blob that was set aside because it has not the hash that it is called by."""
@@ -144,24 +145,18 @@ def remove(cache: RepoCache, doomed: Doomed) -> int:
 @contextmanager
 def _not_in_use(cache: RepoCache, etag: str) -> Iterator[None]:
     """Hold huggingface_hub's lock of a blob, without waiting for a download that runs."""
-    from filelock import FileLock, Timeout
-
     path = cache.lock(etag)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path, mode=0o664)
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UsageError(
-            f"a file of {cache.repo} is being downloaded by another process; stop that first", hint="gpt-oss models"
-        ) from None
-    except (OSError, NotImplementedError):
-        yield  # a file system without locks, or a cache that only others may write: the removal itself will tell
-        return
-    try:
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(held(path, mode=0o664))
+        except BusyError:
+            raise UsageError(
+                f"a file of {cache.repo} is being downloaded by another process; stop that first", hint="gpt-oss models"
+            ) from None
+        except OSError:
+            pass  # a cache that only others may write: the removal itself will tell
         yield
-    finally:
-        lock.release()
 
 
 def _tidy(cache: RepoCache, pointers: Iterable[Path]) -> None:
