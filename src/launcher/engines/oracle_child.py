@@ -62,6 +62,7 @@ class _Ggml:
         self.lib = ggml_functions(
             ("ggml_backend_dev_by_name", ctypes.c_void_p, (ctypes.c_char_p,)),
             ("ggml_backend_buft_get_device", ctypes.c_void_p, (ctypes.c_void_p,)),
+            ("ggml_backend_buft_is_host", ctypes.c_bool, (ctypes.c_void_p,)),
             ("ggml_backend_dev_name", ctypes.c_char_p, (ctypes.c_void_p,)),
             ("ggml_backend_reg_by_name", ctypes.c_void_p, (ctypes.c_char_p,)),
             ("ggml_backend_reg_get_proc_address", ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_char_p)),
@@ -98,7 +99,9 @@ def _breakdown(library: Any, ggml: _Ggml, context: Any) -> dict[str, list[int]]:
         node = pointer.contents
         walk(node.left)
         seen += 1
-        device = ggml.lib.ggml_backend_buft_get_device(node.buft)
+        # Memory of the host that a GPU's driver pinned is the GPU's by its type (common/fit.cpp looks at this first).
+        on_host = ggml.lib.ggml_backend_buft_is_host(node.buft)
+        device = None if on_host else ggml.lib.ggml_backend_buft_get_device(node.buft)
         name = ggml.lib.ggml_backend_dev_name(device).decode() if device else _HOST
         row = rows.setdefault(name, [0, 0, 0])
         for i, amount in enumerate((node.model, node.context, node.compute)):
