@@ -16,6 +16,7 @@ import pytest
 
 from launcher.builds import store
 from launcher.builds.detect import as_recorded, detect_all
+from launcher.builds.record import RECORD, SITE
 from launcher.builds.silent import Clock, SilentBuilds
 from launcher.builds.types import BACKENDS, Build
 from launcher.errors import DamagedFileError, EngineError, UsageError
@@ -52,7 +53,7 @@ def add(data: Path, name: str, self_test: Any = PASSED, version: str = "0.3.36")
     backend: Any = name.partition("-")[0]
     made = replace(record(name, self_test=self_test), version=version)
     with store.staged(data, name) as staging:
-        package = staging / store.SITE / "llama_cpp"
+        package = staging / SITE / "llama_cpp"
         package.mkdir(parents=True)
         (package / "__init__.py").write_text(f'__version__ = "{version}"\n')
         store.add(staging, replace(made, backend=backend) if backend in BACKENDS else made)
@@ -383,7 +384,7 @@ def _tested(_clocked: Clocked, data: Path) -> None:
 def _made_anew(_clocked: Clocked, data: Path) -> None:
     build = store.find(data, "cuda-0.3.36")
     assert build.record is not None
-    path = build.site.parent / store.RECORD
+    path = build.site.parent / RECORD
     path.write_text(path.read_text().replace(build.record.made_at, "2026-11-25T10:00:00+00:00"))
 
 
@@ -478,3 +479,13 @@ def test_an_empty_name_is_no_choice(data: Path, here: Any) -> None:
     add(data, "cpu-0.3.36")
     with pytest.raises(UsageError, match="no engine is called"):
         found(data, here, "")
+
+
+def test_where_a_build_is_does_not_depend_on_the_working_folder(
+    data: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keeps out: with GPT_OSS_DATA_DIR=data the program of a server was not found."""
+    add(data, "cpu-0.3.36")
+    monkeypatch.chdir(data.parent)
+    _, copy = found(Path("data"), here)
+    assert copy.engine.site == str(data / "engines" / "cpu-0.3.36" / "site")

@@ -131,6 +131,7 @@ def detect_all(
         data_dir, state_dir = folders().data, folders().state
         silent = silent or SilentBuilds(state_dir=state_dir)
         answers = answers or (Answers(state_dir=state_dir) if machine is None else None)
+    data_dir = data_dir.absolute()  # programs are started from other folders
     machine = machine or Machine()
     asking = _Asking(read=read, silent=silent, answers=answers, tell=tell, patience_s=patience_s)
     own = asking.own(machine.engine)
