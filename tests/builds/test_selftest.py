@@ -39,6 +39,26 @@ float * llama_get_logits(void * context) {{
 """
 """A libllama that is the real one but for what it tells of the first position of a batch."""
 
+COLD = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <signal.h>
+#include <stdint.h>
+typedef struct {
+    int32_t n_tokens, *token; float *embd; int32_t *pos, *n_seq_id, **seq_id; int8_t *logits;
+} Batch;
+static int warm;
+int32_t llama_decode(void * context, Batch batch) {
+    int32_t (*real)(void *, Batch) = dlsym(dlopen("libllama.so.0", RTLD_LAZY | RTLD_NOLOAD), "llama_decode");
+    if (batch.n_tokens == 1 && batch.pos[0] > 100 && !warm) raise(SIGSEGV);
+    warm = warm || batch.n_tokens == 1;
+    return real(context, batch);
+}
+"""
+"""A libllama that crashes where the first token that it computes alone is one after a long prompt."""
+AROUND = ("-Wl,--no-as-needed", "-l:libllama.so.0", "-Wl,-rpath,$ORIGIN", "-ldl")
+"""What a libllama is linked with that passes calls on to the real one."""
+
 
 def outcome(build: Build, deadline_s: float = DEADLINE_S) -> SelfTest:
     return self_test(build, driver=lambda: None, now=lambda: NOW, deadline_s=deadline_s)
@@ -164,9 +184,15 @@ def test_a_library_of_another_version(build: Build) -> None:
     ],
 )
 def test_wrong_predictions(build: Build, value: str, told: str) -> None:
-    flags = (f"-L{lib(build)}", "-Wl,--no-as-needed", "-l:libllama.so.0", "-Wl,-rpath,$ORIGIN", "-ldl")
-    compile_library(lib(build) / "libllama.so", SHIM.format(value), *flags)
+    compile_library(lib(build) / "libllama.so", SHIM.format(value), f"-L{lib(build)}", *AROUND)
     assert why(build).startswith(told)
+
+
+@needs_compiler
+def test_a_crash_that_only_a_chat_would_meet(build: Build) -> None:
+    """Mesa's llvmpipe crashed so, after a self-test whose other cases had compiled all programs before."""
+    compile_library(lib(build) / "libllama.so", COLD, f"-L{lib(build)}", *AROUND)
+    assert why(build) == "it crashed while continuing a text on the CPU (SIGSEGV)"
 
 
 def test_a_bias_that_is_missing_everywhere(build: Build, tmp_path: Path) -> None:

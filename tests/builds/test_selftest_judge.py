@@ -105,6 +105,7 @@ LIBRARY = "RuntimeError: Failed to load shared library '/data/lib/libllama.so': 
     ("status", "stderr", "expected"),
     [
         (-11, "", "it crashed while loading its libraries (SIGSEGV)"),
+        (-11, "ggml_vulkan: Found 1 Vulkan devices", "it crashed while loading its libraries (SIGSEGV)"),
         (
             -6,
             "ggml.c:1: GGML_ASSERT(a == b) failed\n#1 0x0 in main ()\n",

@@ -136,7 +136,7 @@ def _ended(said: Heard, status: int | None, stderr: str) -> str | None:
         return f"it was compiled for another CPU: it met an instruction that this one does not have while {doing}"
     crash = _crash(status)
     if crash is not None:
-        complaint = _complaint(stderr)
+        complaint = _complaint(stderr, crash)
         return f"it crashed while {doing} ({crash}){f': {complaint[:_SHOWN]}' if complaint else ''}"
     if status != 0:
         return (
@@ -157,10 +157,12 @@ def _last_line(stderr: str) -> str:
     return lines[-1] if lines else ""
 
 
-def _complaint(stderr: str) -> str:
+def _complaint(stderr: str, crash: str) -> str:
     """The cause of a crash: what comes after it passes it on, or is a backtrace."""
     telling = [line.strip() for line in stderr.splitlines() if "GGML_ASSERT" in line or "error" in line.lower()]
-    return telling[0] if telling else _last_line(stderr)
+    if telling or crash == "SIGSEGV":  # nobody could say anything: the last line is about something else
+        return telling[0] if telling else ""
+    return _last_line(stderr)
 
 
 def _not_loaded(told: str) -> str:
