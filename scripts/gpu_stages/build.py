@@ -20,6 +20,7 @@ from launcher.builds import store
 from launcher.builds.compile import compile_build
 from launcher.builds.compile_types import CompileRequest, Event, Phase, Step
 from launcher.builds.disk import size_bytes
+from launcher.builds.record import RECORD, SITE
 from launcher.builds.selftest import self_test
 from launcher.builds.source import known_sha256, pinned_version, version_of
 from launcher.builds.types import Build, BuildRecord, SelfTest
@@ -118,13 +119,13 @@ def unpacked(archive: Path, data_dir: Path, search_path: Sequence[str]) -> Build
     with store.staged(data_dir, name) as filling:
         unpack(archive, filling)
         try:
-            table = json.loads((filling / store.RECORD).read_text(encoding="utf-8"))
+            table = json.loads((filling / RECORD).read_text(encoding="utf-8"))
             table.pop("schema")
             record = from_jsonable(BuildRecord, table)
         except (OSError, ValueError, KeyError, AttributeError) as error:
             raise LabError(f"{archive} is no packed engine: {error}") from error
         for library in libraries(search_path):
-            (filling / store.SITE / "llama_cpp/lib" / library.name).symlink_to(library.resolve())
+            (filling / SITE / "llama_cpp/lib" / library.name).symlink_to(library.resolve())
         build = store.add(filling, replace(record, self_test=None))
     return store.keep_test(build, self_test(build))
 

@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 
 from gpu_stages.lab import LabError
 from launcher.builds.pip import Pip
+from launcher.builds.record import RECORD
 from launcher.builds.source import PACKAGE, known_sha256, pinned_version
-from launcher.builds.store import RECORD
 from launcher.builds.toolchain import pip_environment, probe_toolchain
 from launcher.builds.types import Build
 from launcher.units import MIB

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from launcher.builds import store
+from launcher.builds.record import SITE
 from launcher.builds.types import Build, BuildRecord, SelfTest, Source
 from launcher.hardware.engine_devices import EngineReport, find_package, read_engine
 
@@ -51,10 +52,10 @@ def copy_build(data_dir: Path, name: str, *, self_test: SelfTest | None = PASSED
     package = find_package()
     assert package is not None
     with store.staged(data_dir, name) as staging:
-        shutil.copytree(package, staging / store.SITE / "llama_cpp", copy_function=_link)
+        shutil.copytree(package, staging / SITE / "llama_cpp", copy_function=_link)
         for files in ("bin/llama-*", "lib/lib*"):  # the programs, and what they load
             for path in sorted(package.parent.glob(files)):
-                folder = staging / store.SITE / path.parent.name
+                folder = staging / SITE / path.parent.name
                 folder.mkdir(exist_ok=True)
                 _link(str(path), str(folder / path.name))
         return store.add(staging, record(name, self_test=self_test))

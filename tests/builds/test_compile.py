@@ -247,6 +247,16 @@ def test_two_at_once(tmp_path: Path) -> None:
         run(tmp_path, toolchain(), write_sdist(tmp_path / "sdist"))
 
 
+def test_a_store_that_cannot_keep_it_is_told_before_anything_is_done(tmp_path: Path) -> None:
+    """Hours of compiling were once spent first."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "engines").write_text("a file")
+    with pytest.raises(LauncherError) as caught:
+        run(tmp_path, toolchain(), tmp_path / "none.tar.gz")
+    assert str(tmp_path / "data" / "engines") in caught.value.message
+    assert not (tmp_path / "cache" / "engines" / "cpu-9.9.9").exists()
+
+
 def test_no_room(tmp_path: Path) -> None:
     other = tmp_path / "cache/engines/cuda-9.9.9/recipe.json"
     other.parent.mkdir(parents=True)

@@ -117,6 +117,14 @@ def test_a_wheel_becomes_a_build_without_programs(github: FakeGitHub, tmp_path: 
     assert read_engine(build.package).devices is not None
 
 
+def test_a_store_that_cannot_keep_it_is_told_before_anything_comes(github: FakeGitHub, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "engines").write_text("a file")
+    with pytest.raises(LauncherError, match="engines"):
+        make(github, tmp_path, archives.release())
+    assert left(tmp_path) == []
+
+
 def test_libraries_of_another_commit_are_refused(github: FakeGitHub, tmp_path: Path) -> None:
     """The Python files would read structures of another layout."""
     with pytest.raises(EngineError, match=r"is of llama\.cpp 0c1e570; llama-cpp-python 0\.3\.36 needs fffffff"):

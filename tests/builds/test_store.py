@@ -14,6 +14,7 @@ import pytest
 from filelock import FileLock
 
 from launcher.builds import disk, store
+from launcher.builds.record import SITE
 from launcher.builds.types import AUTO, Build
 from launcher.builds.users import User, users_of
 from launcher.errors import DamagedFileError, EngineError, LauncherError, UsageError
@@ -22,7 +23,7 @@ from tests.systems import LINUX, POSIX
 
 
 def fill(staging: Path, text: str = "one") -> Path:
-    package = staging / store.SITE / "llama_cpp"
+    package = staging / SITE / "llama_cpp"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text(text)
     return staging

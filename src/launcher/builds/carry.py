@@ -112,7 +112,7 @@ def _runtime(root: Path) -> Iterator[Path]:
 
 
 def _take(path: Path, into: Path) -> None:
-    """Another name for a file, under the file system's roof, else a copy."""
+    """Another name for a file in a folder, or a copy of it."""
     target = into / path.name
     with suppress(FileNotFoundError):
         target.unlink()

@@ -19,6 +19,7 @@ from launcher.builds.failures import Failure, explain
 from launcher.builds.pip import Pip
 from launcher.builds.prepare import Prepared, Workshop, not_here, prepare, recipe_json
 from launcher.builds.progress import Watch, planned_steps
+from launcher.builds.record import SITE
 from launcher.builds.source import PACKAGE, Unpacked, get_source
 from launcher.builds.steps import Outcome, run_step
 from launcher.builds.types import Build, BuildRecord, SelfTest, Source
@@ -46,12 +47,14 @@ def compile_build(
         NetworkError: the source cannot be downloaded.
         DamagedFileError: it is another one than expected.
         DoesNotFitError: there is no room on the disk.
-        UsageError: another process compiles the same engine.
+        UsageError: another process compiles the same engine, or one has the older one in use.
+        LauncherError: the store cannot be written.
     """
     shop = workshop or Workshop()
     ready = prepare(request, cache_dir=cache_dir, workshop=shop)
     if not ready.verdict.possible:
         raise not_here(ready)
+    store.check(data_dir, request.name)
     with disk.locked(cache_dir / "engines", request.name):
         return _Compilation(ready, data_dir=data_dir, on_event=on_event, shop=shop).run()
 
@@ -218,7 +221,7 @@ class _Compilation:
         with store.staged(self._data_dir, record.name) as filling, disk.told(self._work.folder):
             self._tell(Phase(what="keeping it"))
             # Moved, which is nothing on one file system, and a copy to another.
-            shutil.move(self._work.site, filling / store.SITE)
+            shutil.move(self._work.site, filling / SITE)
             shutil.copyfile(self._work.log, filling / self._work.log.name)
             if (self._work.folder / "licences").is_dir():
                 shutil.move(self._work.folder / "licences", filling / "licences")

@@ -17,7 +17,7 @@ from launcher.errors import DamagedFileError, DoesNotFitError, NetworkError
 from launcher.store.disk import free_bytes, is_full, locked
 from launcher.store.refusals import one_line
 from launcher.store.types import NullProgress, ProgressSink
-from launcher.units import MIB, format_bytes
+from launcher.units import format_bytes
 
 if TYPE_CHECKING:
     import httpx
@@ -28,7 +28,6 @@ READ_TIMEOUT_S = 30.0
 """Silence in the middle of a transfer; slow links still bring a packet in this time."""
 TRIES_WITHOUT_BYTES = 5
 """In a row. Waits double from a second, so that they bridge a quarter of a minute."""
-_CHUNK_BYTES = MIB
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -192,11 +191,8 @@ class Fetcher:
 
 
 def _hash_of(path: Path) -> hashlib._Hash:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest
+        return hashlib.file_digest(file, "sha256")
 
 
 class _Transfer:

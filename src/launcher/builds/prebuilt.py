@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from launcher.builds import store
 from launcher.builds.disk import told
 from launcher.builds.fetching import Fetcher
+from launcher.builds.record import SITE
 from launcher.builds.releases import COMPILE, Asset, GitHub
 from launcher.builds.shelf import Archive, Pinned, Shelf, matching
 from launcher.builds.types import Backend, Build, BuildRecord, SelfTest, Source
@@ -149,11 +150,13 @@ def install(found: Found, means: Means) -> Build:
 
     Raises:
         LauncherError: it can't be fetched, unpacked or added, or is not of the commit that it should be of.
+        UsageError: an older one that it would replace is in use.
     """
+    store.check(means.data_dir, found.name)
     _check_room(found, means)
     paths = means.fetcher.fetch(found.assets)
     with store.staged(means.data_dir, found.name) as staging:
-        site = staging / store.SITE
+        site = staging / SITE
         means.tell("unpacking")
         with told(means.data_dir):
             if found.archive.kind == "wheel":

@@ -19,7 +19,6 @@ from launcher.errors import DamagedFileError, NetworkError
 PACKAGE = "llama-cpp-python"
 _FILE = re.compile(r"llama_cpp_python-(\d[\w.]*)\.tar\.gz", re.IGNORECASE)
 _DONE = ".unpacked"
-_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,13 +111,10 @@ def version_of(archive: Path) -> str | None:
 
 def sha256_of(path: Path) -> str:
     """A file's hash. Raises DamagedFileError where it cannot be read."""
-    digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                digest.update(chunk)
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DamagedFileError(
             f"{path}: {error.strerror or error}", path=str(path), hint="gpt-oss engine build --help"
         ) from error
-    return digest.hexdigest()

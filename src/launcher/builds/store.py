@@ -8,7 +8,6 @@ left behind by a process that is gone.
 from __future__ import annotations
 
 import json
-import platform
 import re
 import shlex
 import shutil
@@ -21,24 +20,17 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from launcher.builds.disk import flush, locked, size_bytes, told
+from launcher.builds.record import SITE, NewerError, read_build, write_record
 from launcher.builds.types import AUTO, ENVIRONMENT, Build, BuildRecord, DamagedBuild, SelfTest
 from launcher.builds.users import User, users_of
 from launcher.errors import DamagedFileError, EngineError, LauncherError, UsageError
 from launcher.paths import write_atomic
-from launcher.records import RecordError, from_jsonable, to_jsonable
 
-RECORD = "engine.json"
-SITE = "site"
-_SCHEMA = 1
 _CHOICE = "use.json"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._+-]*")
 _FILLING, _REPLACED, _REMOVED = ".filling", ".replaced", ".removed"
 """Ends of the names of folders that are no builds: one in the making, one that a newer one takes the place of, and one
 that goes."""
-
-
-class _NewerError(ValueError):
-    """A newer launcher made it."""
 
 
 FindUsers = Callable[[Path], tuple[User, ...]]
@@ -65,36 +57,12 @@ def installed(data_dir: Path) -> tuple[tuple[Build, ...], tuple[DamagedBuild, ..
         if child.name.startswith(".") or not child.is_dir():
             continue
         try:
-            builds.append(_read(child))
-        except _NewerError as error:
+            builds.append(read_build(child))
+        except NewerError as error:
             damaged.append(DamagedBuild(name=child.name, folder=child, why=str(error), newer=True))
         except (OSError, ValueError) as error:  # RecordError and JSON's are ValueErrors
             damaged.append(DamagedBuild(name=child.name, folder=child, why=str(error)))
     return tuple(builds), tuple(damaged)
-
-
-def _read(folder: Path) -> Build:
-    try:
-        table = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RecordError(f"{RECORD} is not there") from None
-    except ValueError as error:  # UnicodeDecodeError too
-        raise RecordError(f"{RECORD} cannot be read: {error}") from error
-    schema = table.pop("schema", None) if isinstance(table, dict) else None
-    if isinstance(schema, int) and schema > _SCHEMA:
-        raise _NewerError("a newer launcher made it, and this one cannot read it")
-    if schema != _SCHEMA:
-        raise RecordError(f"{RECORD} is no record of an engine")
-    record = from_jsonable(BuildRecord, table)
-    site = folder / SITE
-    if not (site / "llama_cpp" / "__init__.py").is_file():
-        raise RecordError(f"{site / 'llama_cpp'} is not there")
-    return Build(name=folder.name, site=site, record=record, elsewhere=_elsewhere(record))
-
-
-def _elsewhere(record: BuildRecord) -> str | None:
-    here = (platform.system(), platform.machine())
-    return None if (record.system, record.arch) == here else f"{record.system} on {record.arch}"
 
 
 def find(data_dir: Path, name: str) -> Build:
@@ -172,6 +140,12 @@ def staged(data_dir: Path, name: str, *, users: FindUsers = users_of) -> Iterato
             shutil.rmtree(filling, ignore_errors=True)
 
 
+def check(data_dir: Path, name: str) -> None:
+    """Raise as `staged` does where a build of that name could not be kept now: before gigabytes or hours are spent."""
+    with staged(data_dir, name):
+        pass
+
+
 def add(staging: Path, record: BuildRecord, *, users: FindUsers = users_of) -> Build:
     """Give a filled folder its name, inside the block of `staged`. A build that has the name already is replaced.
 
@@ -186,7 +160,7 @@ def add(staging: Path, record: BuildRecord, *, users: FindUsers = users_of) -> B
     if not (staging / SITE / "llama_cpp" / "__init__.py").is_file():
         raise LauncherError(f"{record.name}: no llama_cpp in {staging / SITE}", hint="gpt-oss engine list")
     with told(folder):
-        _write(staging, record)
+        write_record(staging, record)
         flush(staging)
         if final.exists():
             refuse_if_used(folder.parent, record.name, "replaced", users=users)
@@ -198,7 +172,7 @@ def add(staging: Path, record: BuildRecord, *, users: FindUsers = users_of) -> B
             _discard(old)
         else:
             staging.rename(final)
-    return _read(final)
+    return read_build(final)
 
 
 def keep_test(build: Build, result: SelfTest) -> Build:
@@ -216,7 +190,7 @@ def keep_test(build: Build, result: SelfTest) -> Build:
         if not folder.is_dir():
             raise UsageError(f"{build.name} was removed meanwhile", hint="gpt-oss engine list")
         with told(folder):
-            _write(folder, record)
+            write_record(folder, record)
     return replace(build, record=record)
 
 
@@ -285,11 +259,6 @@ def _left_from(name: str) -> str | None:
         if name.endswith(end):
             return name.removeprefix(".").removesuffix(end)
     return name.removeprefix(".").removesuffix(_FILLING).rpartition(".")[0] if name.endswith(_FILLING) else None
-
-
-def _write(folder: Path, record: BuildRecord) -> None:
-    text = json.dumps({"schema": 1, **to_jsonable(record)}, indent=2) + "\n"
-    write_atomic(folder / RECORD, text, mode=0o644)
 
 
 def refuse_if_used(data_dir: Path, name: str, done: str, *, users: FindUsers = users_of) -> None:
