@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from launcher.builds import store
-from launcher.builds.detect import as_recorded, detect_all
+from launcher.builds.detect import as_recorded, detect_all, read_build
 from launcher.builds.record import RECORD, SITE
 from launcher.builds.silent import Clock, SilentBuilds
 from launcher.builds.types import BACKENDS, Build
@@ -25,7 +25,7 @@ from launcher.hardware.engine_devices import EngineDevice, EngineReport, read_en
 from launcher.hardware.match import best_equipped
 from launcher.hardware.types import Hardware
 from launcher.units import GIB
-from tests.builds.copies import FAILED, PASSED, compile_library, copy_build, needs_compiler, record
+from tests.builds.copies import FAILED, PASSED, compile_library, copy_build, needs_compiler, record, replace_file
 from tests.fakes.nvml import FakeGpu, FakeNvml
 from tests.hardware.test_detect import CPU_ONLY, machine
 from tests.hardware.trees import plant, write
@@ -466,6 +466,13 @@ def test_a_build_that_is_another_than_was_tested_is_not_taken(
     read = lambda build: as_recorded(replace(report, **said), build)  # noqa: E731
     machines = detect_all(data_dir=data, machine=here, read=read)
     assert left_out(machines[0]).get("cpu-0.3.36") == why
+
+
+def test_a_real_build_whose_bindings_were_exchanged_is_told(data: Path) -> None:
+    copy = copy_build(data, "cpu-0.3.36")
+    assert read_build(copy).note is None
+    replace_file(copy.package / "__init__.py", b'__version__ = "0.3.35"\n')
+    assert str(read_build(copy).note).startswith("it is llama-cpp-python 0.3.35, and was tested as ")
 
 
 def test_a_record_tells_when_its_build_was_made(data: Path, here: Any) -> None:
