@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from launcher.builds import store
+from launcher.builds.commit import commit_of
 from launcher.builds.fetching import Fetcher
-from launcher.builds.prebuilt import Means, commit_of, environment_bindings, install, look_up
+from launcher.builds.prebuilt import Means, environment_bindings, install, look_up
 from launcher.builds.releases import GitHub
 from launcher.builds.selftest import self_test
 from launcher.builds.shelf import Pinned
@@ -154,8 +155,8 @@ def test_the_self_test_sees_the_build_before_it_has_its_name(github: FakeGitHub,
     ("program", "why"),
     [
         (b"#!/bin/sh\necho 'error while loading shared libraries: libssl.so.3' >&2; exit 127\n", "libssl.so.3"),
-        (b"#!/bin/sh\nkill -ILL $$\n", "ends by signal 4"),
-        (b"#!/bin/sh\nexit 0\n", "it prints nothing"),
+        (b"#!/bin/sh\nkill -ILL $$\n", "its llama-server does not start: it crashed (SIGILL)"),
+        (b"#!/bin/sh\nexit 0\n", "it tells no commit of llama.cpp"),
         (b"\x7fELF", "Exec format error"),
     ],
 )

@@ -10,6 +10,7 @@ from threading import Timer
 from typing import TYPE_CHECKING
 
 from launcher.builds.answers import Answers
+from launcher.builds.commit import same_commit
 from launcher.builds.silent import SilentBuilds
 from launcher.builds.types import AUTO, ENVIRONMENT, Build
 from launcher.errors import EngineError
@@ -41,13 +42,9 @@ def as_recorded(report: EngineReport, build: Build) -> EngineReport:
     version, commit = report.version, report.commit
     if version is not None and version != record.version:
         return _changed(report, f"it is llama-cpp-python {version}, and was tested as {record.version}")
-    if commit is not None and record.commit is not None and not _same_commit(commit, record.commit):
+    if commit is not None and record.commit is not None and not same_commit(commit, record.commit):
         return _changed(report, f"it is llama.cpp {commit}, and was tested as {record.commit}")
     return report
-
-
-def _same_commit(some: str, other: str) -> bool:
-    return some.startswith(other) or other.startswith(some)  # written with 7 to 40 letters
 
 
 def _changed(report: EngineReport, why: str) -> EngineReport:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,26 +18,24 @@ from importlib.metadata import version as version_of
 from pathlib import Path, PurePosixPath
 
 from launcher.builds import store
+from launcher.builds.commit import commit_of
 from launcher.builds.disk import told
 from launcher.builds.fetching import Fetcher
+from launcher.builds.program import ask_version, server_in
 from launcher.builds.record import SITE
 from launcher.builds.releases import COMPILE, Asset, GitHub
+from launcher.builds.selftest_judge import program_fault
 from launcher.builds.shelf import Archive, Pinned, Shelf, matching
 from launcher.builds.types import Backend, Build, BuildRecord, SelfTest, Source
 from launcher.builds.unpack import same_file, unpack
 from launcher.errors import DamagedFileError, DoesNotFitError, EngineError
-from launcher.store.types import without_hub_login
 from launcher.units import format_bytes
 
-PROGRAM_DEADLINE_S = 30.0
-"""`llama-server --version` answers at once; loading NVIDIA's libraries from a slow disk for the first time takes
-seconds."""
 SERVER = "llama-server"
 _UNPACKED = 2.2
 """Archives of llama.cpp and of NVIDIA's libraries shrink to somewhat under half."""
 _LIBRARY = re.compile(r".*\.(so(\.\d+)*|dylib|dll|metal)")
 _CUDA = re.compile(r"cuda-\d+\.(?:\d+|\*)")
-_COMMIT = re.compile(r"commit ([0-9a-f]{7,40})|version: \d+ \(([0-9a-f]{7,40})\)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -233,15 +230,15 @@ def _checked(site: Path, found: Found) -> str:
     Raises:
         EngineError: they cannot run here, or are of another commit.
     """
-    server = site / "bin" / (f"{SERVER}.exe" if found.archive.system == "Windows" else SERVER)
+    server = server_in(site, "win32" if found.archive.system == "Windows" else "")
     if not server.is_file():
         if found.archive.kind == "release":
             raise EngineError(f"there is no {SERVER} in {found.assets[0].name}", hint=COMPILE)
         return found.pinned.commit[:7]
-    told = _version_text(server)
+    status, told = ask_version(server, os.environ)
     commit = commit_of(told)
     if commit is None:
-        reason = next((line.strip() for line in told.splitlines() if line.strip()), "it prints nothing")
+        reason = program_fault(status, told) or "it tells no commit of llama.cpp"
         raise EngineError(f"{found.assets[0].name} does not run on this system: {reason}", hint=COMPILE)
     if not found.pinned.commit.startswith(commit):
         raise EngineError(
@@ -250,33 +247,6 @@ def _checked(site: Path, found: Found) -> str:
             hint=COMPILE,
         )
     return commit
-
-
-def commit_of(text: str) -> str | None:
-    """The commit that `llama-server --version` tells; None where it tells none."""
-    found = _COMMIT.search(text)
-    return (found[1] or found[2]) if found else None
-
-
-def _version_text(program: Path) -> str:
-    try:
-        done = subprocess.run(  # noqa: PLW1510
-            (program, "--version"),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=PROGRAM_DEADLINE_S,
-            cwd=program.parent,
-            env=without_hub_login(os.environ),
-        )
-    except subprocess.TimeoutExpired:
-        return f"{program.name} --version does not end within {PROGRAM_DEADLINE_S:.0f} s"
-    except OSError as error:
-        return str(error)
-    text = done.stdout.decode(errors="replace")
-    if done.returncode < 0 and commit_of(text) is None:
-        return f"{program.name} --version ends by signal {-done.returncode}\n{text}"
-    return text
 
 
 def environment_bindings(version: str) -> Path | None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from launcher.builds.program import ask_version, server_in
 from launcher.builds.reference import REFERENCE_FILE, Reference
 from launcher.builds.selftest_child import MARK
 from launcher.builds.selftest_judge import Heard, devices_of, fault, heard, program_fault, worst
@@ -21,15 +22,10 @@ from launcher.errors import EngineError
 from launcher.hardware import nvidia
 from launcher.hardware.detect import Machine
 from launcher.records import from_jsonable
-from launcher.store.types import without_hub_login
 
 DEADLINE_S = 300.0
 """A CPU takes half a second. A driver that has to compile a GPU's programs, since the build has none for it, takes
 minutes the first time; one that hangs answers never."""
-
-
-PROGRAM_DEADLINE_S = 60.0
-"""llama-server tells its version at once; a GPU's libraries take seconds to come from a slow disk."""
 
 
 def reference_path() -> Path:
@@ -76,9 +72,9 @@ def self_test(
     why = fault(said, status, complaints, build, reference)
     if status is None and why is not None and why.startswith("it hung"):
         why += f": no answer within {deadline_s:g} s"
-    server = build.site / "bin" / ("llama-server.exe" if sys.platform == "win32" else "llama-server")
+    server = server_in(build.site)
     if why is None and server.is_file():
-        status, told = _version_of(server, environ)
+        status, told = ask_version(server, environ)
         why = program_fault(status, told, build)
     return SelfTest(
         passed=why is None,
@@ -126,21 +122,3 @@ def _run(
     except OSError as error:
         return 1, "", f"{python}: {error.strerror or error}"
     return status, output.decode(errors="replace"), complaints.decode(errors="replace")
-
-
-def _version_of(program: Path, environ: Mapping[str, str]) -> tuple[int | None, str]:
-    """Exit status (None: too late) and words of `llama-server --version`, which loads all that it needs to serve."""
-    try:
-        done = subprocess.run(  # noqa: PLW1510 -- its status is judged
-            [str(program), "--version"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=without_hub_login(environ),
-            timeout=PROGRAM_DEADLINE_S,
-        )
-    except subprocess.TimeoutExpired:
-        return None, ""
-    except OSError as error:  # not executable, or for another system
-        return 1, f"{program.name}: {error.strerror or error}"
-    return done.returncode, done.stdout.decode(errors="replace")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from launcher.builds.commit import commit_of, same_commit
 from launcher.builds.reference import DRIFT, MAX_KL, MEAN_KL, Difference, Reference
 from launcher.builds.types import Build
 from launcher.hardware.engine_devices import parse_commit
@@ -20,8 +21,6 @@ _WINDOWS = {0xC0000005: "an access violation", 0xC0000374: "a corrupted heap", 0
 """NTSTATUS values that a crash ends with."""
 _ILLEGAL = 0xC000001D
 _FULL = re.compile(r"out of memory|alloc", re.IGNORECASE)
-_COMMIT = re.compile(r"commit ([0-9a-f]{7,40})|version: \d+ \(([0-9a-f]{7,40})\)")
-"""In what `llama-server --version` says (common/arg.cpp)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +94,7 @@ def _mistaken(said: Heard, build: Build, reference: Reference) -> str | None:
     if record is not None and about["version"] != record.version:
         return f"it is llama-cpp-python {about['version']}; its record says {record.version}"
     commit = parse_commit(about["commit"])
-    if record is not None and record.commit and commit and not _same_commit(commit, record.commit):
+    if record is not None and record.commit and commit and not same_commit(commit, record.commit):
         return f"its library is of llama.cpp {commit}; its record says {record.commit}"
     if about["version"] == reference.version:
         off = [name for name, value in reference.defaults.items() if about["defaults"].get(name) != value]
@@ -103,10 +102,6 @@ def _mistaken(said: Heard, build: Build, reference: Reference) -> str | None:
             struct, _, name = off[0].partition(".")
             return f"its bindings and its library are not of one version: they disagree on {struct} (at {name})"
     return None
-
-
-def _same_commit(one: str, other: str) -> bool:
-    return one.startswith(other) or other.startswith(one)
 
 
 def _wrong(said: Heard) -> str | None:
@@ -184,13 +179,13 @@ def _not_loaded(told: str) -> str:
     return f"its libraries cannot be loaded: {told[-_SHOWN:] or 'no reason was given'}"
 
 
-def program_fault(status: int | None, text: str, build: Build) -> str | None:
+def program_fault(status: int | None, text: str, build: Build | None = None) -> str | None:
     """What is wrong with a build's llama-server, from `--version`; None where nothing is.
 
     Args:
         status: its exit status; None where it was ended for taking too long.
         text: all that it said.
-        build: whose it is.
+        build: whose it is, where its record tells a commit.
     """
     if status is None:
         return "its llama-server hangs"
@@ -198,10 +193,9 @@ def program_fault(status: int | None, text: str, build: Build) -> str | None:
         crash = _crash(status)
         why = f"it crashed ({crash})" if crash is not None else _not_loaded(_last_line(text))
         return f"its llama-server does not start: {why}"
-    found = _COMMIT.search(text)
-    recorded = build.record.commit if build.record is not None else None
-    commit = (found[1] or found[2]) if found else None
-    if recorded and commit and not _same_commit(commit, recorded):
+    recorded = build.record.commit if build is not None and build.record is not None else None
+    commit = commit_of(text)
+    if recorded and commit and not same_commit(commit, recorded):
         return f"its llama-server is of llama.cpp {commit}; its record says {recorded}"
     return None
 
