@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -10,6 +11,8 @@ from launcher.bench.cases import cases_of, engine_names, fit_together, fitting, 
 from launcher.bench.session import Case
 from launcher.bench.types import BenchTest
 from launcher.errors import UsageError
+from launcher.planner.pins import plan_command
+from launcher.planner.types import PlanRequest
 from tests.bench.measured import memory_row
 from tests.engines.demo import load_params
 
@@ -53,11 +56,14 @@ def test_what_the_context_does_not_hold() -> None:
     params = replace(load_params(), n_ctx=1024)
     test = BenchTest(n_prompt=400, n_gen=50)
     cases = [Case(engine="server", test=test, n_streams=n) for n in (1, 2, 4)]
-    kept, left_out = fitting(cases, params)
+    kept, left_out = fitting(cases, params, plan_with=str)
     assert [case.n_streams for case in kept] == [1, 2]
     assert [case.n_streams for case in left_out] == [4]
-    with pytest.raises(UsageError, match="tg2000 needs 2000 tokens of context, and the plan has 1024"):
-        fitting([Case(engine="embedded", test=BenchTest(n_gen=2000))], params)
+    long = Case(engine="embedded", test=BenchTest(n_gen=2000))
+    again = partial(plan_command, PlanRequest(model="20b", quant="Q4_0"))
+    with pytest.raises(UsageError, match="tg2000 needs 2000 tokens of context, and the plan has 1024") as caught:
+        fitting([long], params, plan_with=again)
+    assert caught.value.hint == "gpt-oss plan --model 20b --quant Q4_0 --min-ctx 2000", "of the model that was meant"
 
 
 def test_a_server_has_a_slot_for_every_stream() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from launcher.bench.session import Case
@@ -76,8 +76,15 @@ def cases_of(
     return (*in_turn, *served)
 
 
-def fitting(cases: Sequence[Case], params: LoadParams) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
+def fitting(
+    cases: Sequence[Case], params: LoadParams, *, plan_with: Callable[[str], str]
+) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
     """The cases that the plan's context holds, and those of several streams that it does not.
+
+    Args:
+        cases: what was asked for.
+        params: the plan's.
+        plan_with: the command that plans for the same model with other flags.
 
     Raises:
         UsageError: a single stream is too long for it.
@@ -88,7 +95,7 @@ def fitting(cases: Sequence[Case], params: LoadParams) -> tuple[tuple[Case, ...]
         if case.test.n_ctx > params.n_ctx:
             raise UsageError(
                 f"{case.test.name} needs {case.test.n_ctx} tokens of context, and the plan has {params.n_ctx}",
-                hint=f"gpt-oss plan --min-ctx {case.test.n_ctx}",
+                hint=plan_with(f"--min-ctx {case.test.n_ctx}"),
             )
         room = max(params.n_ctx, _cells(case.test))
         (kept if case.n_streams * _cells(case.test) <= room else left_out).append(case)

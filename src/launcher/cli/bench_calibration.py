@@ -26,7 +26,7 @@ def calibration(
     from launcher.cli.bench_calibration_view import as_json, print_calibration
     from launcher.cli.context import load_settings, world
     from launcher.cli.output import print_json, say
-    from launcher.errors import LauncherError, UsageError
+    from launcher.errors import LauncherError
     from launcher.hardware.calibration import forget_runs, kept_runs
     from launcher.hardware.match import best_equipped
     from launcher.paths import folders
@@ -34,8 +34,6 @@ def calibration(
 
     state = folders().state
     if forget:
-        if json:
-            raise UsageError("--forget prints nothing as JSON", hint="gpt-oss bench calibration --forget")
         try:
             there = forget_runs(state_dir=state)
         except OSError as error:
@@ -43,7 +41,10 @@ def calibration(
                 f"the runs in {state} cannot be forgotten: {error.strerror or error}",
                 hint=f"ls -ld {shlex.quote(str(state))}",
             ) from error
-        say("forgotten: plans are as shipped again" if there else "no run is kept, so there is nothing to forget")
+        if json:
+            print_json({"forgotten": there})
+        else:
+            say("forgotten: plans are as shipped again" if there else "no run is kept, so there is nothing to forget")
         return
     own = world(load_settings({"build": build}))
     machines = own.detect()

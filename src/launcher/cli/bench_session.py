@@ -27,13 +27,14 @@ from launcher.bench.watch import Gauges, Watch, open_gauges
 from launcher.cli.bench_predictions import Predictor, calibrate, check_predictions, parse_bound, predictor_of
 from launcher.cli.bench_progress import showing_progress
 from launcher.cli.chat_engine import demo_settings, plan_name
-from launcher.cli.context import load_settings, plan_argv, prepare_plan, world
+from launcher.cli.context import load_settings, plan_argv, prepare_plan, request_of, world
 from launcher.cli.download import fetch_model
 from launcher.cli.output import say
 from launcher.engines.params import server_argv
 from launcher.engines.programs import find_llama_server
 from launcher.errors import EngineError, ExitCode, UsageError
 from launcher.paths import folders
+from launcher.planner.pins import plan_command
 from launcher.planner.report import plan_json
 from launcher.records import to_jsonable
 
@@ -92,7 +93,7 @@ def run_bench(flags: Mapping[str, Any], ask: Ask, *, gauges: OpenGauges = open_g
     programs = any(case.engine != "embedded" for case in cases)
     prepared = prepare_plan(settings, refresh=ask.refresh, purpose="chat", with_programs=programs)
     plan = prepared.plan
-    cases, left_out = fitting(cases, plan.load_params)
+    cases, left_out = fitting(cases, plan.load_params, plan_with=partial(plan_command, request_of(settings)))
     for case in left_out:
         say(f"left out: {case.name} needs more context than the plan has ({plan.load_params.n_ctx})")
     if form is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import sys
 from collections.abc import Mapping
@@ -34,6 +33,7 @@ from launcher.server.stop import stop_server
 from launcher.server.supervise import Job, MemoryRanOutError, supervise
 from launcher.server.types import LOOPBACK, ServerRecord
 from launcher.settings import Settings
+from launcher.system.shell import command_line
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -220,7 +220,7 @@ def _options(settings: Settings, how: How, key: Key | None) -> ServeOptions:
     )
 
 
-def _dry_run(plan: Plan, settings: Settings, how: How, program: Path) -> int:
+def _dry_run(plan: Plan, settings: Settings, how: How, program: Path, *, system: str = sys.platform) -> int:
     from launcher.store.local import hub_cache_dir, model_path
 
     key = Key(file=settings.api_key_file) if settings.api_key_file is not None else None
@@ -229,7 +229,7 @@ def _dry_run(plan: Plan, settings: Settings, how: How, program: Path) -> int:
     if how.as_json:
         print_json({"argv": command, "notes": (cache_budget(plan).note,)})
     else:
-        sys.stdout.write(shlex.join(command) + "\n")
+        sys.stdout.write(command_line(command, system=system) + "\n")
     return ExitCode.DONE
 
 
