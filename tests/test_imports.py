@@ -83,7 +83,7 @@ MAY_USE: dict[str, frozenset[str]] = {
     "planner": frozenset({"planner"}),
     "store": frozenset({"store", "system"}),
     "catalogue": frozenset({"catalogue", "store"}),
-    "engines": frozenset({"engines"}),
+    "engines": frozenset({"engines", "system"}),
     "chat": frozenset({"chat", "paths", "system"}),
     "tools": frozenset({"tools", "paths", "system"}),
     "history": frozenset({"history", "chat", "paths"}),

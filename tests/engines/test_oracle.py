@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +95,30 @@ def test_stand_ins_end_with_their_block() -> None:
     for port in ports:
         with pytest.raises(OSError):
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
+
+
+_OWNER = """
+import os, signal
+from launcher.engines.stand_ins import stand_ins
+with stand_ins(1) as endpoints:
+    print(endpoints[0], flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_stand_in_ends_with_an_owner_that_was_killed() -> None:
+    owner = subprocess.run([sys.executable, "-c", _OWNER], capture_output=True, text=True, timeout=60, check=False)
+    port = int(owner.stdout.rpartition(":")[2])
+    assert owner.returncode == -signal.SIGKILL
+    assert gone(port), "the bug: it stayed on its port for good"
+
+
+def gone(port: int) -> bool:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            return True
+        time.sleep(0.01)
+    return False

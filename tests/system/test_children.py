@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from launcher.system.children import OWN_GROUP, Job, python_itself, start_in_background, with_libraries
+from launcher.system.children import OWN_GROUP, Job, python_itself, start_in_background, tied, with_libraries
 from tests.fakes.kernel32 import FakeKernel32
 
 
@@ -105,3 +105,16 @@ def test_the_python_of_a_virtual_environment_on_windows_is_another_process() -> 
     for given in ({"system": "linux", "base": base}, {"system": "win32", "base": sys.executable}):
         assert python_itself(sys.executable, {"A": "b"}, **given) == (sys.executable, {"A": "b"})
     assert python_itself("other", {}, system="win32", base=base) == ("other", {}), "somebody else's is left as it is"
+
+
+def test_a_child_is_tied_on_linux_alone() -> None:
+    words = tied(["llama-server", "--port", "1"], system="linux")
+    assert words[-3:] == ["llama-server", "--port", "1"]
+    assert Path(words[2]).is_file()
+    assert tied(["llama-server"], system="win32") == ["llama-server"]
+
+
+def test_what_starts_children_can_be_imported_where_there_is_no_module_resource() -> None:
+    # The bug: on Windows no server could be started, since what only Linux runs was imported there.
+    code = "import sys; sys.modules['resource'] = None; import launcher.server.child"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -14,6 +14,7 @@ from launcher.engines.programs import engine_program
 from launcher.errors import EngineError
 from launcher.hardware.types import EngineBuild
 from launcher.store.types import without_hub_login
+from launcher.system.children import Job, tied
 
 READY_S = 20.0
 """A server listens within a second; on a machine at its limit it may take some."""
@@ -48,13 +49,17 @@ def _server(engine: EngineBuild | None) -> Iterator[str]:
     command = [str(server_program(engine)), "-H", "127.0.0.1", "-p", str(port), "-t", "1"]
     nothing = subprocess.DEVNULL
     env = without_hub_login(os.environ)
-    child = subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing, env=env)
+    job = Job()
+    # Ended by the system where this process is killed: it knows no other end.
+    child = subprocess.Popen(tied(command), stdin=nothing, stdout=nothing, stderr=nothing, env=env)
+    job.add(child.pid)
     try:
         _wait(child, port)
         yield f"127.0.0.1:{port}"
     finally:
         child.kill()
         child.wait(_KILL_S)
+        job.end()
 
 
 def _wait(child: subprocess.Popen[bytes], port: int) -> None:

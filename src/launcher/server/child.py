@@ -8,7 +8,6 @@ line of stdin, and ends where stdin does. The kernel ends it too where the launc
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -17,13 +16,11 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from launcher.errors import EngineError
-from launcher.server import deathsig
 from launcher.server.log import LogFile, is_warning
 from launcher.store.types import without_hub_login
-from launcher.system.children import OWN_GROUP, Job, with_libraries
+from launcher.system.children import OWN_GROUP, Job, tied, with_libraries
 
 STOP_S = 2.5
 """For a clean end: answers under way are cut, memory is given back. A server that needs longer is stuck."""
@@ -79,7 +76,7 @@ class Child:
         """Last lines of its log."""
         try:
             self._process = subprocess.Popen(
-                _guarded(command),
+                tied(command),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -155,13 +152,6 @@ class Child:
             pump.join(KILL_S)
         self._close_stdin()
         self._on_event(Ended(returncode=returncode))
-
-
-def _guarded(command: Sequence[str]) -> list[str]:
-    """The command, behind a step that ties it to this process where the system can."""
-    if not sys.platform.startswith("linux"):
-        return list(command)
-    return [sys.executable, "-I", str(Path(deathsig.__file__)), str(os.getpid()), *command]
 
 
 def child_env(environ: Mapping[str, str]) -> dict[str, str]:

@@ -17,6 +17,8 @@ from typing import IO
 from launcher.system import kernel32
 from launcher.system.kernel32 import Kernel32
 
+_DEATHSIG = Path(__file__).with_name("deathsig.py")
+"""Not imported: what it needs is not there on Windows."""
 _NEW_PROCESS_GROUP = 0x00000200  # winbase.h, as the others
 _NO_WINDOW = 0x08000000
 _BREAKAWAY_FROM_JOB = 0x01000000
@@ -46,6 +48,16 @@ class Job:
         done = self._kernel.terminate_job(job)
         self._kernel.close(job)
         return done
+
+
+def tied(command: Sequence[str], *, system: str = sys.platform) -> list[str]:
+    """The command, behind a step that ties it to the thread that starts it, where the system can.
+
+    Elsewhere a job does that (Windows), or the program itself by the end of its stdin.
+    """
+    if system != "linux":
+        return list(command)
+    return [sys.executable, "-I", str(_DEATHSIG), str(os.getpid()), *command]
 
 
 def start_in_background(

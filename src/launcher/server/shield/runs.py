@@ -10,7 +10,7 @@ from typing import Any
 from launcher.server.shield.types import ShieldError
 
 MAX_RUN = 1_000_000
-"""Characters of one kind in a row. llama-server runs on a stack for 1,900,000 of them (deathsig.py); a context of
+"""Characters of one kind in a row. llama-server runs on a stack for 1,900,000 of them (system/deathsig); a context of
 131,072 tokens holds some 500,000 of text."""
 _RUN = re.compile(r"\s+|[^\W\d_]+|(?:[^\w\s]|_)+")
 """What may be one word: white space, letters, signs; digits come in threes."""
