@@ -42,7 +42,7 @@ def find_llama_bench(engine: EngineBuild | None = None) -> Path:
     """
     program = engine_program("llama-bench", engine)
     if program is None:
-        raise EngineError("this engine was built without llama-bench", hint="gpt-oss hardware")
+        raise EngineError("this engine was built without llama-bench", hint="gpt-oss engine build cpu")
     return program
 
 

@@ -49,12 +49,12 @@ def find_llama_server(named: Path | None, engine: EngineBuild | None = None, *, 
         raise EngineError(
             f"the engine {engine.name} has no llama-server, and there is none on PATH",
             details=("--llama-server names another; --build takes another engine.",),
-            hint="gpt-oss engine list",
+            hint=f"gpt-oss engine build {engine.name.partition('-')[0]}",  # the store names them by their backend
         )
     if on_path is None:
         raise EngineError(
             "this engine was built without llama-server, and there is none on PATH",
-            details=("`uv run` in a checkout builds it; --llama-server names another.",),
-            hint="gpt-oss serve --help",
+            details=("--llama-server names another; `uv run` in a checkout has one.",),
+            hint="gpt-oss engine build cpu",
         )
     return Path(on_path)

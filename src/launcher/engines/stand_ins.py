@@ -37,7 +37,9 @@ def server_program(engine: EngineBuild | None = None) -> Path:
     """The engine's own ggml-rpc-server: of another build it would speak another protocol."""
     program = engine_program("ggml-rpc-server", engine)
     if program is None:
-        raise EngineError("this engine has no ggml-rpc-server to stand for other devices", hint="gpt-oss plan")
+        raise EngineError(
+            "this engine has no ggml-rpc-server to stand for other devices", hint="gpt-oss engine build cpu"
+        )
     return program
 
 
