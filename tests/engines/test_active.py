@@ -151,3 +151,21 @@ def test_a_build_without_llama_server_is_named_where_no_other_is_on_the_path(tmp
     program.write_text("")
     program.chmod(0o755)
     assert find_llama_server(None, build, search_path=str(tmp_path)) == program
+
+
+def test_backends_tell_their_errors_and_nothing_else() -> None:
+    """A chat once began with three lines about the GPUs that a backend had found."""
+    lines = """
+from launcher.engines import active
+llama_cpp = active.load_llama_cpp()
+def registered(_ggml, _folder):
+    for level, text in ((2, b"found 1 GPU\\n"), (3, b"it is slow\\n"), (4, b"it is broken\\n")):
+        told[-1](level, text, None)
+told, real = [], llama_cpp.llama_log_set
+llama_cpp.llama_log_set = lambda tell, data: (told.append(tell), real(tell, data))
+active.register_backends = registered
+active.load_llama_cpp()
+assert len(told) == 2, "the bindings' own log is back"
+"""
+    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stderr == "it is broken\n"

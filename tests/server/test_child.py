@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from launcher.errors import DamagedFileError, LauncherError, UsageError
+from launcher.hardware.crashes import is_about_memory
 from launcher.server import ports, registry
 from launcher.server.child import ChildEvent, LoadProgress, StateChange, child_env, foreign_settings, parse_state
 from launcher.server.freed import with_memory_back
 from launcher.server.keys import key_for, read_key
-from launcher.server.log import LogFile, is_about_memory, is_warning, message_of
+from launcher.server.log import LogFile, is_warning, message_of
 from launcher.server.types import ServerRecord
 from launcher.server.usage import host_usage
 from launcher.units import GIB

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from launcher.builds.answers import Answers
 from launcher.builds.commit import same_commit
+from launcher.builds.crashed import last_crash
 from launcher.builds.silent import SilentBuilds
 from launcher.builds.types import AUTO, ENVIRONMENT, Build
 from launcher.errors import EngineError
@@ -85,15 +86,28 @@ class _Asking:
         finally:
             waiting.cancel()
 
-    def silence(self, build: Build) -> str | None:
-        """Why a build is not asked: it did not answer the last time."""
+    def trouble(self, build: Build) -> str | None:
+        """Why a build is not asked: it crashed in use, or did not answer the last time."""
+        crash = self.crash(build)
         since = None if self.silent is None else self.silent.since(build)
-        if since is None:
-            return None
+        if crash is not None or since is None:
+            return crash
         again = f"a day, a restart of the machine or `{_test(build.name)}`"
         return (
             f"it did not list its devices within {PROBE_DEADLINE_S:.0f} s on {since}; it is asked again after {again}"
         )
+
+    def crash(self, build: Build) -> str | None:
+        """How it ended when it was used last, if that was no good end."""
+        found = None if self.silent is None else last_crash(build, self.silent.state_dir)
+        return None if found is None else found.why
+
+    def pinned(self, build: Build) -> EngineAt:
+        """A build that was asked for by name, and is taken whatever happened to it."""
+        why = self.crash(_checked(build))
+        if why is not None:
+            self.tell(f"{build.name} is taken since it was named: {why.partition(';')[0]}")
+        return self.at(build)
 
 
 def detect_all(
@@ -116,7 +130,7 @@ def detect_all(
         data_dir: where the store is; the launcher's own folder by default.
         machine: where to look; this one by default.
         read: how a build of the store is asked.
-        silent: where builds that hang are remembered; by default beside the launcher's own store.
+        silent: where builds that hang or crash are remembered; by default beside the launcher's own store.
         answers: where what a build for the CPU alone says is kept, likewise.
         tell: told which build is waited for.
         patience_s: for how long nothing is told.
@@ -140,10 +154,10 @@ def detect_all(
     wanted = store.chosen(data_dir) if build is None else build
     builds, damaged = store.installed(data_dir)
     if build not in (None, AUTO):
-        at = own if wanted == ENVIRONMENT else asking.at(_checked(store.find(data_dir, wanted)))
+        at = own if wanted == ENVIRONMENT else asking.pinned(store.find(data_dir, wanted))
         return (_beside(_only(detect_each((at,), machine)[0]), builds),)
     left_out = {broken.name: broken.what for broken in damaged if not broken.newer}
-    left_out |= {one.name: why for one in builds if (why := one.why_not or asking.silence(one)) is not None}
+    left_out |= {one.name: why for one in builds if (why := one.why_not or asking.trouble(one)) is not None}
     asked = (own, *(asking.at(one) for one in sorted(builds, key=_newest_first) if one.name not in left_out))
     for one in builds:
         if one.elsewhere is not None and one.name != wanted:  # a home folder that machines share: nothing is amiss

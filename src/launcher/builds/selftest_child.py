@@ -19,7 +19,7 @@ from typing import Any
 
 from launcher.builds.reference import Reference, difference
 from launcher.engines.active import load_llama_cpp
-from launcher.engines.ggml import ggml_functions
+from launcher.engines.ggml import LOG_ERROR, ggml_functions
 from launcher.engines.llama import LlamaContext, LlamaModel, captured_log
 from launcher.errors import EngineError
 from launcher.planner.types import LoadParams
@@ -44,9 +44,6 @@ CASES: Mapping[str, tuple[int, bool]] = {
 """Tokens at once, and whether flash attention is on: programs for a GPU are others for each."""
 _GPU_TYPES = frozenset({1, 2})
 """GGML_BACKEND_DEVICE_TYPE_GPU and _IGPU (ggml-backend.h)."""
-
-_LOG_ERROR = 4
-"""GGML_LOG_LEVEL_ERROR (ggml.h)."""
 
 Tell = Callable[[Mapping[str, Any]], None]
 Row = Sequence[float]
@@ -83,7 +80,7 @@ def _errors_told(llama_cpp: Any, log: deque[str]) -> Iterator[None]:
     def keep(level: int, text: bytes, _data: object) -> None:
         line = text.decode("utf-8", "replace")
         log.append(line.rstrip("\n"))
-        if level == _LOG_ERROR:
+        if level == LOG_ERROR:
             sys.stderr.write(line)
             sys.stderr.flush()
 

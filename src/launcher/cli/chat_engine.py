@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -107,7 +107,13 @@ def _embedded(settings: Settings, *, demo: bool, refresh: bool, asks: bool) -> I
     else:
         tell_plan(plan)
     local = fetch_model(plan.file, settings)
-    with loaded(local.first, plan.load_params, site=plan.hardware.engine.site) as engine:
+    from launcher.hardware.crashes import computing
+    from launcher.paths import folders
+
+    with (
+        computing(folders().state, plan.hardware.engine.name, "chat") as complain,
+        loaded(local.first, plan.load_params, site=plan.hardware.engine.site, complain=complain) as engine,
+    ):
         if engine.dialect.template.note:
             say(engine.dialect.template.note)
         memory_bytes = sum(row.used_bytes for row in plan.memory)
@@ -183,17 +189,24 @@ class Opener(Protocol):
         ...
 
 
-def _embedded_opener(site: str | None) -> Opener:
+def _embedded_opener(site: str | None, complain: Callable[[str], object]) -> Opener:
     from launcher.engines.embedded import open_engine  # brings in llama_cpp's declarations
 
-    return partial(open_engine, site=site)
+    return partial(open_engine, site=site, complain=complain)
 
 
 @contextmanager
-def loaded(path: Path, params: LoadParams, *, site: str | None = None, opener: Opener | None = None) -> Iterator[Any]:
+def loaded(
+    path: Path,
+    params: LoadParams,
+    *,
+    site: str | None = None,
+    complain: Callable[[str], object] = lambda _: None,
+    opener: Opener | None = None,
+) -> Iterator[Any]:
     """The embedded engine with `path` loaded, behind a progress bar on a terminal. Ctrl-C stops the load.
 
-    `site` is where the build of llama.cpp is; None is the environment's.
+    `site` is where the build of llama.cpp is; None is the environment's. `complain` is told errors of llama.cpp's.
     """
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
@@ -214,7 +227,7 @@ def loaded(path: Path, params: LoadParams, *, site: str | None = None, opener: O
                 bar.update(task, completed=done)
                 return not stop.is_set()
 
-            engine = stack.enter_context((opener or _embedded_opener(site))(path, params, progress=show))
+            engine = stack.enter_context((opener or _embedded_opener(site, complain))(path, params, progress=show))
         if stop.is_set():
             raise KeyboardInterrupt
         yield engine

@@ -11,11 +11,13 @@ import importlib
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
+from launcher.engines.ggml import LOG_ERROR
 from launcher.errors import EngineError
 from launcher.store.types import without_hub_login
 
@@ -55,8 +57,27 @@ def load_llama_cpp(site: str | None = None) -> Any:
         )
     from llama_cpp import _ggml
 
-    register_backends(_ggml.libggml, Path(_ggml.libggml_base_path))
+    with _errors_alone(loaded):
+        register_backends(_ggml.libggml, Path(_ggml.libggml_base_path))
     return loaded
+
+
+@contextmanager
+def _errors_alone(llama_cpp: Any) -> Iterator[None]:
+    """Backends tell what they find as they are registered, which the bindings would print: here only errors are."""
+    from llama_cpp import _logger
+
+    @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]  # a ctypes function type
+    def tell(level: int, text: bytes, _data: object) -> None:
+        if level == LOG_ERROR and sys.stderr is not None:
+            sys.stderr.write(text.decode("utf-8", "replace"))
+
+    llama_cpp.llama_log_set(tell, None)
+    try:
+        yield
+    finally:
+        # The callback dies with this frame: llama.cpp must not be left with a pointer to it.
+        llama_cpp.llama_log_set(_logger.llama_log_callback, None)
 
 
 def _is_at(loaded: Any, site: str | None) -> bool:

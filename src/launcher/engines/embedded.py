@@ -284,9 +284,16 @@ def _eval_ms(perf: Any) -> float:
 
 @contextmanager
 def open_engine(
-    path: Path, params: LoadParams, *, site: str | None = None, progress: LoadProgress | None = None
+    path: Path,
+    params: LoadParams,
+    *,
+    site: str | None = None,
+    progress: LoadProgress | None = None,
+    complain: Callable[[str], object] = lambda _: None,
 ) -> Iterator[EmbeddedEngine]:
     """Load a GGUF (the first part of a split one) and make it answer, with the build of llama.cpp in `site`.
+
+    `complain` is told what llama.cpp logs as an error, before it may end the process.
 
     Raises:
         EngineError: llama.cpp cannot load it or allocate its context; `log` holds its last lines. Or the build itself
@@ -294,7 +301,7 @@ def open_engine(
     """
     llama_cpp = load_llama_cpp(site)
     with (
-        captured_log(llama_cpp) as log,
+        captured_log(llama_cpp, complain) as log,
         LlamaModel.load(llama_cpp, path, params, log, progress) as model,
         LlamaContext.open(llama_cpp, model, params, log) as context,
     ):

@@ -13,6 +13,9 @@ from typing import Any
 
 from launcher.errors import EngineError
 
+LOG_ERROR = 4
+"""GGML_LOG_LEVEL_ERROR (ggml.h)."""
+
 
 @cache  # a process has one build; on Windows each load adds to PATH
 def loaded_libraries() -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from launcher.engines.ggml import ggml_functions
+from launcher.engines.ggml import LOG_ERROR, ggml_functions
 from launcher.engines.params import context_fields, model_fields, override_patterns
 from launcher.errors import EngineError
 from launcher.planner.types import LoadParams
@@ -30,15 +30,18 @@ LoadProgress = Callable[[float], bool]
 
 
 @contextmanager
-def captured_log(llama_cpp: Any) -> Iterator[deque[str]]:
-    """Keep llama.cpp's last log lines instead of letting them into the terminal."""
+def captured_log(llama_cpp: Any, complain: Callable[[str], object] = lambda _: None) -> Iterator[deque[str]]:
+    """Keep llama.cpp's last log lines instead of letting them into the terminal; `complain` is told errors at once."""
     from llama_cpp import _logger
 
     lines: deque[str] = deque(maxlen=_LOG_LINES)
 
     @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]  # a ctypes function type
-    def keep(_level: int, text: bytes, _data: object) -> None:
-        lines.append(text.decode("utf-8", "replace").rstrip("\n"))
+    def keep(level: int, text: bytes, _data: object) -> None:
+        line = text.decode("utf-8", "replace").rstrip("\n")
+        lines.append(line)
+        if level == LOG_ERROR:
+            complain(line)
 
     llama_cpp.llama_log_set(keep, None)
     try:

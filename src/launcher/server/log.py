@@ -26,27 +26,12 @@ _EXPECTED = (
     "does not match the expected peg-native format",
 )
 """Warnings that every GPT OSS model, or every other request, brings, and that say nothing to its user."""
-_MEMORY = (
-    "out of memory",
-    "OutOfDeviceMemory",
-    "cudaMalloc failed",
-    "failed to allocate",
-    "unable to allocate",
-    "alloc_tensor_range: failed",
-    "failed to fit params",
-    "std::bad_alloc",
-)
 
 
 def is_warning(line: str) -> bool:
     """Whether a line of the log warns of something that is not always so."""
     found = _LEVEL.match(line)
     return found is not None and found[1] in "WE" and not any(text in line for text in _EXPECTED)
-
-
-def is_about_memory(lines: list[str]) -> bool:
-    """Whether the last lines say that memory ran out."""
-    return any(text.lower() in line.lower() for line in lines for text in _MEMORY)
 
 
 def message_of(line: str) -> str:

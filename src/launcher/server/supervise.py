@@ -27,9 +27,10 @@ from pathlib import Path
 from typing import Protocol
 
 from launcher.errors import EngineError
+from launcher.hardware.crashes import is_about_memory
 from launcher.server import registry
 from launcher.server.child import Child, ChildEvent, Ended, LoadProgress, StateChange, Warned
-from launcher.server.log import LogFile, is_about_memory, message_of
+from launcher.server.log import LogFile, message_of
 from launcher.server.types import ServerRecord
 from launcher.system import stop_event
 

@@ -1,0 +1,65 @@
+"""Which builds a plan gets after one of them crashed in use."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from launcher.builds import store
+from launcher.builds.detect import detect_all
+from launcher.builds.silent import SilentBuilds
+from launcher.hardware.crashes import keep_crash
+from launcher.hardware.types import Hardware
+from tests.builds.copies import PASSED
+from tests.builds.test_detect import REPORTS, add, left_out, names
+from tests.hardware.test_detect import CPU_ONLY, machine
+
+NAME = "vulkan-0.3.36"
+LATER = "2999-01-01T00:00:00+00:00"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    add(tmp_path, NAME)
+    keep_crash(tmp_path / "state", NAME, "chat", "Segmentation fault")
+    return tmp_path
+
+
+def found(data: Path, build: str | None = None, told: list[str] | None = None) -> tuple[Hardware, ...]:
+    return detect_all(
+        build,
+        data_dir=data,
+        machine=machine(data, engine=lambda: CPU_ONLY),
+        read=lambda one: REPORTS[one.name],
+        silent=SilentBuilds(state_dir=data / "state"),
+        tell=(told if told is not None else []).append,
+    )
+
+
+def test_a_build_that_crashed_is_left_out_with_the_reason(data: Path) -> None:
+    machines = found(data)
+    assert names(machines) == ["environment"]
+    why = left_out(machines[0])[NAME]
+    assert why.startswith("the last chat with it ended in a crash of the engine (Segmentation fault, ")
+    assert why.endswith("`gpt-oss engine test vulkan-0.3.36` passes")
+
+
+def test_so_is_what_engine_use_chose(data: Path) -> None:
+    store.choose(data, NAME)
+    machines = found(data)
+    assert names(machines) == ["environment"]
+    assert left_out(machines[0])[NAME].startswith("`gpt-oss engine use` chose it, but the last chat with it ended in ")
+
+
+def test_one_that_is_named_is_taken_with_a_warning(data: Path) -> None:
+    told: list[str] = []
+    assert names(found(data, NAME, told)) == [NAME]
+    (line,) = told
+    assert line.startswith("vulkan-0.3.36 is taken since it was named: the last chat with it ended in a crash ")
+
+
+def test_a_test_that_passed_since_forgives(data: Path) -> None:
+    store.keep_test(store.find(data, NAME), replace(PASSED, date=LATER))
+    assert names(found(data)) == ["environment", NAME]
