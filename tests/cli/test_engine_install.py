@@ -21,12 +21,12 @@ from launcher.cli.engine_install_session import (
     compile_decided,
     decide,
     look_up_for,
-    newest_version,
     not_to_be_had,
     packages_for,
     run_install,
 )  # fmt: skip
 from launcher.cli.engine_install_view import print_decision, print_found, print_installed
+from launcher.cli.engine_wishes import newest_version
 from launcher.doctor.sources import Sources
 from launcher.doctor.system import read_platform
 from launcher.errors import EngineError, ExitCode, LauncherError, NetworkError, UsageError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +11,23 @@ from launcher.builds.compat import remedies
 from launcher.builds.compile import compile_build
 from launcher.builds.compile_types import CompileRequest
 from launcher.builds.prepare import Prepared, Workshop, not_here, prepare
-from launcher.builds.source import known_sha256, pinned_version, version_of
+from launcher.builds.source import known_sha256, version_of
 from launcher.builds.tool_types import Need
-from launcher.builds.types import BACKENDS, Backend, Build
+from launcher.builds.types import Backend, Build
 from launcher.cli.context import is_offline, load_settings
 from launcher.cli.engine_build_view import CompileBar, document, print_prepared, print_result
+from launcher.cli.engine_wishes import (
+    LATEST,
+    backend_named,
+    confirm,
+    failed_self_test,
+    newest_version,
+    version_named,
+)
 from launcher.cli.output import print_json, say
-from launcher.errors import EngineError, NetworkError, UsageError
+from launcher.errors import NetworkError, UsageError
 from launcher.paths import folders
 
-LATEST = "latest"
-_VERSION = re.compile(r"\d+(?:\.\d+)*(?:[.+-]?[a-z0-9]+)*")
 _CUDA_ARCH = re.compile(r"\d{2,3}[af]?(?:-(?:real|virtual))?")
 _ROCM_ARCH = re.compile(r"gfx[0-9a-f]{3,5}(?::[a-z0-9:+-]+)?")
 
@@ -58,8 +63,9 @@ def run_build(wishes: Wishes, *, dry_run: bool, yes: bool, as_json: bool) -> Non
     print_prepared(ready)
     if dry_run:
         return
-    if not yes:
-        _ask(ready)
+    question = "Go on?" if ready.resumes else "Go ahead?"
+    if confirm(question, yes=yes or load_settings({}).yes, refused="not compiled"):
+        say("")
     build, took_s = compile_with_progress(request, own.data, own.cache)
     if as_json:
         print_json({"build": build, "took_s": took_s})
@@ -83,20 +89,10 @@ def compile_with_progress(request: CompileRequest, data_dir: Path, cache_dir: Pa
     return build, time.monotonic() - began_s
 
 
-def failed_self_test(build: Build) -> EngineError:
-    """The error for a build that is kept and will not be used."""
-    test = build.record.self_test if build.record is not None else None
-    why = test.why if test is not None else None
-    return EngineError(
-        f"{build.name} failed its self-test, and no plan takes it: {why or 'it gave no reason'}",
-        hint=f"gpt-oss engine test {build.name}",
-        details=(f"log: {build.site.parent / 'build.log'}",),
-    )
-
-
 def request_of(wishes: Wishes) -> CompileRequest:
     """What was typed, checked. Raises UsageError for what cannot be."""
-    backend = _backend(wishes.backend)
+    backend = backend_named(wishes.backend)
+    assert backend is not None  # noqa: S101  # auto is none here
     version = _version(wishes)
     settings = load_settings({"offline": wishes.offline})
     return CompileRequest(
@@ -111,31 +107,10 @@ def request_of(wishes: Wishes) -> CompileRequest:
     )
 
 
-def _backend(name: str) -> Backend:
-    for backend in BACKENDS:
-        if backend == name.lower():
-            return backend
-    from difflib import get_close_matches
-
-    near = get_close_matches(name.lower(), [*BACKENDS, "hip"], n=1)
-    meant = "rocm" if near == ["hip"] else (near or ["cpu"])[0]
-    raise UsageError(
-        f"no backend is called {name}; there are {', '.join(BACKENDS)}", hint=f"gpt-oss engine build {meant}"
-    )
-
-
 def _version(wishes: Wishes) -> str:
     named = version_of(wishes.source) if wishes.source is not None else None
-    version = wishes.version or named or pinned_version()
-    if version == LATEST:
-        version = _newest(wishes)
-    if version is None:
-        raise UsageError(
-            "the launcher's own metadata names no version of llama-cpp-python: say which",
-            hint="gpt-oss engine build cpu --version 0.3.36",
-        )
-    if not _VERSION.fullmatch(version):
-        raise UsageError(f"{version!r} is no version", hint="gpt-oss engine build --help")
+    asked = _newest(wishes) if wishes.version == LATEST else wishes.version
+    version = version_named(asked or named)
     if named is not None and named != version:
         raise UsageError(f"{wishes.source} is version {named}, not {version}", hint="gpt-oss engine build --help")
     return version
@@ -143,8 +118,6 @@ def _version(wishes: Wishes) -> str:
 
 def _newest(wishes: Wishes) -> str:
     """The newest on the person's index. Raises NetworkError where that does not answer, or may not be asked."""
-    from launcher.cli.engine_install_session import newest_version
-
     if is_offline(load_settings({"offline": wishes.offline})):
         raise NetworkError(
             "only the package index tells the newest version, and offline mode is on",
@@ -192,17 +165,3 @@ def package(need: Need) -> str | None:
     from launcher.doctor.system import read_platform
 
     return packages_for(read_platform(Sources()))[need]
-
-
-def _ask(ready: Prepared) -> None:
-    if not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
-        return
-    import typer
-
-    try:
-        agreed = typer.confirm("Go on?" if ready.resumes else "Go ahead?", default=True, err=True)
-    except typer.Abort:
-        raise KeyboardInterrupt from None  # Ctrl-C or Ctrl-D at the question: told as any other
-    if not agreed:
-        raise UsageError("not compiled", hint="gpt-oss engine list")
-    say("")

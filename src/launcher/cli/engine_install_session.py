@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import get_args
 
@@ -21,21 +19,20 @@ from launcher.builds.prebuilt import install as install_prebuilt
 from launcher.builds.releases import GitHub, checked_address
 from launcher.builds.selftest import self_test
 from launcher.builds.shelf import Shelf, read_shelf
-from launcher.builds.source import PACKAGE, get_source, known_sha256, pinned_version
+from launcher.builds.source import get_source, known_sha256, pinned_version
 from launcher.builds.toolchain import probe_toolchain
-from launcher.builds.types import AUTO, BACKENDS, Backend, Build
+from launcher.builds.types import AUTO, Backend, Build
 from launcher.cli.context import is_offline, load_settings
 from launcher.cli.download import DownloadBar
 from launcher.cli.engine_build_session import Wishes, run_build
 from launcher.cli.engine_install_view import print_decision, print_found, print_installed
+from launcher.cli.engine_wishes import LATEST, backend_named, confirm, failed_self_test, newest_version, version_named
 from launcher.cli.output import print_json, say
 from launcher.doctor.remedies import from_nvidia
 from launcher.doctor.types import Platform
 from launcher.errors import EngineError, NetworkError, UsageError
 from launcher.hardware.packages import NEEDS, Need, install
 from launcher.paths import Folders, folders
-
-LATEST = "latest"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,18 +99,6 @@ def compile_decided(decision: Decision, wishes: InstallWishes, *, dry_run: bool,
         raise EngineError(error.message, log=error.log, hint=error.hint, details=details) from error
 
 
-def newest_version(own: Folders, pip: tuple[str, ...] | None = None) -> str:
-    """The newest llama-cpp-python on the person's package index, by the pip that is here.
-
-    Raises:
-        NetworkError: it does not answer.
-    """
-    folder = own.cache / "engines"
-    folder.mkdir(parents=True, exist_ok=True)
-    command = probe_toolchain().pip if pip is None else pip
-    return Pip(command=command, log=folder / "pip.log").newest(PACKAGE, folder)
-
-
 def decide(
     wishes: InstallWishes,
     own: Folders,
@@ -131,8 +116,10 @@ def decide(
     from launcher.doctor.sources import Sources
     from launcher.doctor.system import read_platform
 
-    version = _newest(newest, own, offline=offline) if wishes.version == LATEST else _version(wishes.version)
-    wish = Wish(backend=_backend(wishes.backend), how=_how(wishes.how), version=version)
+    version = _newest(newest, own, offline=offline) if wishes.version == LATEST else wishes.version
+    version = version_named(version)
+    backend = backend_named(wishes.backend, auto=True)
+    wish = Wish(backend=backend, how=_how(wishes.how), version=version)
     facts = read_facts(own.data, packages=packages_for(read_platform(Sources())))
     return propose(facts, wish, shelf or read_shelf())
 
@@ -202,46 +189,14 @@ def not_to_be_had(decision: Decision) -> EngineError:
 def _go_on(found: Found, own: Folders, wishes: InstallWishes, *, dry_run: bool, yes: bool, as_json: bool) -> None:
     if dry_run:
         return
-    if not (yes or load_settings({}).yes):
-        _ask()
+    confirm("Go ahead?", yes=yes or load_settings({}).yes, refused="nothing installed")
     build = install_found(found, own)
     if as_json:
         print_json({"build": build})
     else:
         print_installed(build, store.chosen(own.data), is_other=wishes.version is not None)
     if not build.usable:
-        test = build.record.self_test if build.record is not None else None
-        why = (test.why if test is not None else None) or "it gave no reason"
-        raise EngineError(
-            f"{build.name} failed its self-test, and no plan takes it: {why}", hint=f"gpt-oss engine test {build.name}"
-        )
-
-
-def _ask() -> None:
-    if not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
-        return
-    import typer
-
-    try:
-        agreed = typer.confirm("Go ahead?", default=True, err=True)
-    except typer.Abort:
-        raise KeyboardInterrupt from None  # Ctrl-C or Ctrl-D at the question: told as any other
-    if not agreed:
-        raise UsageError("nothing installed", hint="gpt-oss engine list")
-
-
-def _backend(name: str) -> Backend | None:
-    if name.lower() == AUTO:
-        return None
-    for backend in BACKENDS:
-        if backend == name.lower():
-            return backend
-    near = get_close_matches(name.lower(), [*BACKENDS, AUTO, "hip"], n=1)
-    meant = "rocm" if near == ["hip"] else (near or [AUTO])[0]
-    raise UsageError(
-        f"no backend is called {name}; there are {', '.join(BACKENDS)}, and auto",
-        hint=f"gpt-oss engine install {meant}",
-    )
+        raise failed_self_test(build)
 
 
 def _how(text: str | None) -> How | None:
@@ -249,18 +204,6 @@ def _how(text: str | None) -> How | None:
         if text in {None, how}:
             return None if text is None else how
     raise UsageError(f"--how takes build or prebuilt, not {text!r}", hint="gpt-oss engine install --how prebuilt")
-
-
-def _version(text: str | None) -> str:
-    version = text or pinned_version()
-    if version is None:
-        raise UsageError(
-            "the launcher's own metadata names no version of llama-cpp-python: say which",
-            hint="gpt-oss engine install --version latest",
-        )
-    if not version[:1].isdecimal() or not all(part.isalnum() for part in version.split(".")):
-        raise UsageError(f"{version!r} is no version", hint="gpt-oss engine install --version latest")
-    return version
 
 
 def _newest(newest: Callable[[Folders], str], own: Folders, *, offline: bool) -> str:
