@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from launcher.builds.compile_types import CompileRequest, Phase, Step
 from launcher.builds.prepare import Workshop, prepare
-from launcher.cli.engine_build_session import Wishes, request_of
+from launcher.cli.engine_build_session import Wishes, request_of, run_build
 from launcher.cli.engine_build_view import CompileBar, print_prepared
 from launcher.errors import NetworkError, UsageError
 from launcher.units import GIB
@@ -113,6 +114,27 @@ def test_what_will_be_done(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
     assert "  with      gcc 12.2.0, CUDA 12.4\n  for       89\n" in told
     assert "rather than 8" in told
     assert "of 50.0 GiB free" in told
+
+
+@pytest.mark.parametrize(("setting", "flag", "said"), [("true", False, True), ("", True, True), ("", False, False)])
+def test_a_yes_of_the_settings_is_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, setting: str, flag: bool, said: bool
+) -> None:
+    answers = []
+
+    def asked(_question: str, *, yes: bool, refused: str) -> bool:
+        answers.append(yes)
+        raise UsageError(refused)
+
+    shop = Workshop(tools=toolchain)
+    monkeypatch.setattr("launcher.cli.engine_build_session.confirm", asked)
+    monkeypatch.setattr("launcher.cli.engine_build_session.prepare", partial(prepare, workshop=shop))
+    for folder in ("CONFIG", "CACHE", "DATA"):
+        monkeypatch.setenv(f"GPT_OSS_{folder}_DIR", str(tmp_path / folder))
+    monkeypatch.setenv("GPT_OSS_YES", setting)
+    with pytest.raises(UsageError, match="not compiled"):
+        run_build(wishes(), dry_run=False, yes=flag, as_json=False)
+    assert answers == [said]
 
 
 def test_without_a_terminal_a_line_for_every_tenth(capsys: pytest.CaptureFixture[str]) -> None:
