@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import time
 from pathlib import Path
 
@@ -31,6 +33,12 @@ def test_waits_between_tokens() -> None:
     stream = read(token(1), "", token(2), "", token(3, 4), "", token(stop=True), times=(10.5, 10.6, 10.8))
     assert stream.ttft_ms == pytest.approx(500.0)
     assert stream.itl_ms == pytest.approx((100.0, 100.0, 100.0)), "tokens that come together share the wait"
+
+
+def test_tokens_that_were_kept_back_are_counted() -> None:
+    lines = [f'data: {{"tokens": [7], "tokens_predicted": {n}, "stop": false}}' for n in (1, 4)]
+    stream = read(*lines, token(stop=True), times=(10.5, 11.1))
+    assert stream.itl_ms == pytest.approx((200.0, 200.0, 200.0)), "llama-server names the last of three alone"
 
 
 @pytest.mark.parametrize(
@@ -77,3 +85,50 @@ def test_a_server_that_dies_while_it_loads(tmp_path: Path) -> None:
     ):
         pass
     assert caught.value.details == ("no such device",)
+
+
+_HALF_LETTERS = """#!{python}
+import json, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Fake(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.tell({{"status": "ok", "data": [{{"meta": {{"n_vocab": 512}}}}]}})
+
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path == "/tokenize":
+            return self.tell({{"tokens": [ord(asked["content"])]}})
+        letters = [token for token, _ in asked.get("logit_bias", [])]
+        shown = asked["n_predict"] if {trained} or ord("a") in letters else 0
+        lines = [{{"tokens": [1], "tokens_predicted": n + 1, "stop": False}} for n in range(shown)]
+        self.send_response(200)
+        self.end_headers()
+        for line in [*lines, {{"tokens": [], "stop": True}}]:
+            self.wfile.write(b"data: " + json.dumps(line).encode() + b"\\n")
+        open(sys.argv[0] + ".asked", "a").write(json.dumps(asked) + "\\n")
+
+    def tell(self, answer):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(answer).encode())
+
+    def log_message(self, *args):
+        pass
+
+HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Fake).serve_forever()
+"""
+
+
+@POSIX
+@pytest.mark.parametrize("trained", [True, False])
+def test_a_model_of_random_blocks_is_asked_for_letters(tmp_path: Path, *, trained: bool) -> None:
+    program = tmp_path / "llama-server"
+    program.write_text(_HALF_LETTERS.format(python=sys.executable, trained=trained))
+    program.chmod(0o755)
+    case = Case(engine="server", test=BenchTest(n_prompt=4, n_gen=6), n_streams=1)
+    with open_server(demo_model_path(), load_params(), program=program) as session:
+        sample = session.measure(case)
+    assert len(sample.itl_ms) == 5, "the bug: it answered without a token"
+    asked = [json.loads(line) for line in Path(f"{program}.asked").read_text().splitlines()][-1]
+    assert (asked["temperature"], "logit_bias" in asked) == ((0.0, False) if trained else (1.0, True))

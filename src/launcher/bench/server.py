@@ -1,7 +1,9 @@
 """llama-server as a bench session: what a reader of its stream waits for, with one request and with several at a time.
 
 The server is started with the plan's arguments and as many slots as the most streams. Prompts are token ids, never
-reused from the cache but for the depth, and every answer is as long as was asked (`ignore_eos`).
+reused from the cache but for the depth, and every answer is as long as was asked (`ignore_eos`). Answers are the
+likeliest tokens. Of a model of random blocks these are mostly pieces of letters, which llama-server keeps until the
+rest comes: where the first answer shows that, answers are letters, drawn at random. No trained model is asked so.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_letters
 from typing import IO, Any
 
 from launcher.bench.child import death_of, log_of
@@ -33,6 +36,7 @@ from launcher.store.types import without_hub_login
 from launcher.system.children import OWN_GROUP, with_libraries
 
 _HOST = "127.0.0.1"
+_JSON = {"Content-Type": "application/json"}
 _READY_S = 900.0
 """60 GB from a slow disk take ten minutes; a server that died is noticed at once."""
 _STEP_S = 0.02
@@ -41,6 +45,14 @@ _STOP_S = 5.0
 _SILENCE_S = 600.0
 """Between two tokens, or before the first: a long prompt on a CPU takes minutes."""
 _SEED = 1
+_N_WARM = 8
+"""Tokens of the answer that warms it up, at most: enough to see what it keeps back."""
+_BIAS = 100.0
+"""Of letters, where answers are made of them: far beyond any logit."""
+
+
+class SilentError(EngineError):
+    """An answer whose tokens were all kept back."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +62,7 @@ class Stream:
     arrivals_s: tuple[float, ...]
     """One entry for each event, in order."""
     n_tokens: tuple[int, ...]
-    """Tokens of each event: letters of several tokens come together."""
+    """Tokens of each event: those that make up one letter come together."""
 
     @property
     def ttft_ms(self) -> float:
@@ -68,9 +80,10 @@ def read_events(lines: Iterator[bytes], clock: Any, start: float) -> Stream:
     """The tokens of llama-server's stream of /completion.
 
     Raises:
+        SilentError: no token was told.
         EngineError: it tells an error, ends early, or is no such stream.
     """
-    arrivals, counts = [], []
+    arrivals, counts, told = [], [], 0
     for line in lines:
         field, _, value = line.decode("utf-8", "replace").strip().partition(": ")
         if field == "error":
@@ -80,14 +93,17 @@ def read_events(lines: Iterator[bytes], clock: Any, start: float) -> Stream:
         try:
             event = json.loads(value)
             tokens, stop = event.get("tokens", ()), event["stop"]
-        except (ValueError, KeyError, AttributeError) as error:
+            # Only the last of several that come together is named.
+            n_predicted = int(event.get("tokens_predicted", told + len(tokens)))
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise EngineError(f"llama-server's stream cannot be read: {value[:80]!r}", hint="gpt-oss plan") from error
         if tokens and not stop:
             arrivals.append(clock() - start)
-            counts.append(len(tokens))
+            counts.append(max(n_predicted - told, 1))
+            told = n_predicted
         if stop:
             if not arrivals:
-                raise EngineError("llama-server answered without a token", hint="gpt-oss plan")
+                raise SilentError("llama-server answered without a token", hint="gpt-oss plan")
             return Stream(arrivals_s=tuple(arrivals), n_tokens=tuple(counts))
     raise EngineError("llama-server's stream ended early", hint="gpt-oss plan")
 
@@ -102,6 +118,8 @@ class ServerSession:
         self._random = random.Random(_SEED)  # noqa: S311  # tokens, not secrets
         self._n_vocab = 0
         self._warm = False
+        self._letters: list[int] = []
+        """Tokens that answers are made of; none: whatever is likeliest."""
 
     def wait(self) -> None:
         """Until it answers. Raises EngineError where it ends instead, or never answers."""
@@ -110,8 +128,8 @@ class ServerSession:
             if self._process.poll() is not None:
                 raise self._death()
             with suppress(OSError, http.client.HTTPException):
-                if self._get("/health").get("status") == "ok":
-                    self._n_vocab = int(self._get("/v1/models")["data"][0]["meta"]["n_vocab"])
+                if self._ask("GET", "/health").get("status") == "ok":
+                    self._n_vocab = int(self._ask("GET", "/v1/models")["data"][0]["meta"]["n_vocab"])
                     return
             time.sleep(_STEP_S)
         raise EngineError(f"llama-server was not ready after {_READY_S:.0f} s", hint="gpt-oss plan")
@@ -119,7 +137,7 @@ class ServerSession:
     def measure(self, case: Case) -> Sample:
         """As many requests at the same time as the case says; the time is from the first to the end of the last."""
         if not self._warm:
-            self._complete(self._tokens(case.test.n_prompt or 1), n_predict=2, slot=0, reuse=False)
+            self._warm_up(case)
             self._warm = True
         depths = [self._tokens(case.test.n_depth) for _ in range(case.n_streams)]
         for slot, depth in enumerate(depths):
@@ -152,13 +170,22 @@ class ServerSession:
             itl_ms=tuple(ms for stream in streams for ms in stream.itl_ms),
         )
 
+    def _warm_up(self, case: Case) -> None:
+        n_predict, n_shown = min(_N_WARM, case.test.n_gen), 0
+        with suppress(SilentError):
+            stream = self._complete(self._tokens(case.test.n_prompt or 1), n_predict=n_predict, slot=0, reuse=False)
+            n_shown = len(stream.arrivals_s)
+        if 2 * n_shown <= n_predict:
+            told = [self._ask("POST", "/tokenize", {"content": letter})["tokens"] for letter in ascii_letters]
+            self._letters = [tokens[0] for tokens in told if len(tokens) == 1]
+
     def _tokens(self, n: int) -> list[int]:
         return [self._random.randrange(self._n_vocab) for _ in range(n)]
 
-    def _get(self, path: str) -> Any:
+    def _ask(self, method: str, path: str, body: Any = None) -> Any:
         connection = http.client.HTTPConnection(_HOST, self._port, timeout=_SILENCE_S)
         try:
-            connection.request("GET", path)
+            connection.request(method, path, None if body is None else json.dumps(body), _JSON)
             return json.loads(connection.getresponse().read())
         finally:
             connection.close()
@@ -174,10 +201,14 @@ class ServerSession:
             "stream": True,
             "return_tokens": True,
         }
+        if self._letters:
+            # The likeliest letter would be the same over and over, by the same experts.
+            biased = [[token, _BIAS] for token in self._letters]
+            body = {**body, "temperature": 1.0, "seed": slot, "logit_bias": biased}
         connection = http.client.HTTPConnection(_HOST, self._port, timeout=_SILENCE_S)
         try:
             start = time.perf_counter()
-            connection.request("POST", "/completion", json.dumps(body), {"Content-Type": "application/json"})
+            connection.request("POST", "/completion", json.dumps(body), _JSON)
             reply = connection.getresponse()
             if reply.status != http.client.OK:
                 raise EngineError(f"llama-server: {reply.read(300).decode('utf-8', 'replace')}", hint="gpt-oss plan")
