@@ -21,7 +21,8 @@ DEFINED = {
         *("ggml_backend_dev_count", "ggml_backend_dev_get"),
     ),
     "ggml-base": (
-        *("ggml_backend_cpu_buffer_type", "ggml_backend_buft_get_device", "ggml_backend_dev_name"),
+        *("ggml_backend_cpu_buffer_type", "ggml_backend_buft_get_device", "ggml_backend_buft_is_host"),
+        "ggml_backend_dev_name",
         *("ggml_backend_dev_type", "ggml_backend_reg_get_proc_address", "ggml_backend_reg_dev_get", "ggml_commit"),
     ),
 }
