@@ -106,3 +106,19 @@ class EngineError(LauncherError):
     ) -> None:
         super().__init__(message, hint=hint, details=details)
         self.log = log
+
+
+class EngineCrashError(EngineError):
+    """A process of an engine crashed. `how` says by what: `Segmentation fault`."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        how: str,
+        log: tuple[str, ...] = (),
+        hint: str | None = None,
+        details: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(message, log=log, hint=hint, details=details)
+        self.how = how

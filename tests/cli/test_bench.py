@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,8 +19,9 @@ from launcher.bench.run import Failure, Outcome
 from launcher.bench.session import Case, Sample
 from launcher.bench.types import LLAMA_BENCH_FIELDS, BenchRecord, BenchTest
 from launcher.bench.watch import Gauges
-from launcher.cli.bench_session import Ask, run_bench, tell_outcome
+from launcher.cli.bench_session import Ask, keep_crashes, run_bench, tell_outcome
 from launcher.errors import EngineError
+from launcher.hardware.crashes import crash_of
 from launcher.hardware.types import Device
 from launcher.records import from_jsonable
 from tests.cli.sandbox import Sandbox
@@ -186,3 +188,15 @@ def test_a_servers_settings_are_its_own(capsys: pytest.CaptureFixture[str]) -> N
 def test_where_nothing_could_be_measured_it_is_an_error() -> None:
     with pytest.raises(EngineError, match="nothing could be measured: the engine was ended by signal 6"):
         tell_outcome(Outcome(failures=[CRASH]), PLAN, Path("m.gguf"))
+
+
+@pytest.mark.parametrize(("name", "kept"), [("cuda-0.3.36", True), ("environment", False)])
+def test_an_engine_that_crashed_is_kept_for_later_plans(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, *, kept: bool
+) -> None:
+    monkeypatch.setenv("GPT_OSS_STATE_DIR", str(tmp_path))
+    plan: Any = SimpleNamespace(hardware=SimpleNamespace(engine=SimpleNamespace(name=name)))
+    keep_crashes(Outcome(failures=[CRASH, replace(CRASH, crash="Aborted")]), plan)
+    told = capsys.readouterr().err
+    assert (crash_of(tmp_path, name) is not None) == kept
+    assert ("plans leave cuda-0.3.36 out until `gpt-oss engine test cuda-0.3.36` passes" in told) == kept

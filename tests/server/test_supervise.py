@@ -6,11 +6,13 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from launcher.errors import EngineError
+from launcher.hardware.crashes import crash_of
 from launcher.server import registry
 from launcher.server.child import ChildEvent, Ended, LoadProgress, StateChange, Warned
 from launcher.server.log import LogFile
@@ -86,6 +88,7 @@ class Bench:
         self.log: list[str] = []
         self.now = 0.0
         self.healthy = False
+        self.build: str | None = None
 
     def run(self, *scripts: Script, step_s: float = 30.0) -> int:
         left = iter(scripts)
@@ -101,7 +104,7 @@ class Bench:
             self.now += step_s
             return self.now
 
-        record = new_record(self.state / "logs" / "s.log")
+        record = replace(new_record(self.state / "logs" / "s.log"), build=self.build)
         job = Job(command=("llama-server",), record=record, state_dir=self.state)
         return supervise(
             job,
@@ -165,6 +168,41 @@ def test_it_gives_up_after_so_many_crashes_with_the_last_lines(bench: Bench) -> 
     assert caught.value.details == ("srv  something: broke",)
     assert caught.value.hint == "gpt-oss logs --port 8080"
     assert "--- llama-server crashed 6 times" in bench.written
+
+
+@POSIX
+def test_an_engine_of_the_store_that_crashes_again_and_again_is_named_and_left_out(bench: Bench) -> None:
+    bench.build = "vulkan-0.3.36"
+    with pytest.raises(EngineError, match=r"SIGSEGV; plans leave the engine vulkan-0\.3\.36 out") as caught:
+        bench.run(*[CRASHES] * 6)
+    assert caught.value.hint == "gpt-oss serve --build environment"
+    assert [line.partition("; if it goes on: ")[2] for line in bench.told.lines] == [
+        *("", "gpt-oss serve --build environment"),
+        *("", "", ""),
+    ]
+    crash = crash_of(bench.state, "vulkan-0.3.36")
+    assert crash is not None
+    assert (crash.doing, crash.how) == ("server", "Segmentation fault")
+
+
+@POSIX
+@pytest.mark.parametrize(
+    ("build", "status", "log"),
+    [
+        ("environment", -11, ""),
+        (None, -11, ""),
+        ("vulkan-0.3.36", -9, ""),
+        ("vulkan-0.3.36", 1, ""),
+        ("vulkan-0.3.36", -6, "ggml_vulkan: OutOfDeviceMemory"),
+    ],
+)
+def test_no_engine_is_left_out_for(bench: Bench, build: str | None, status: int, log: str) -> None:
+    """The only one that is left, or another's program; what was killed, refused, or had too little memory."""
+    bench.build, bench.log = build, [log]
+    with pytest.raises(EngineError) as caught:
+        bench.run([Ended(returncode=status)])
+    assert "leave" not in caught.value.message
+    assert not (bench.state / "engine-crashes").exists()
 
 
 @POSIX

@@ -12,7 +12,8 @@ from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 from launcher.engines.active import child_environ
-from launcher.errors import EngineError
+from launcher.errors import EngineCrashError, EngineError
+from launcher.hardware.crashes import crash_of_status, is_about_memory
 from launcher.system.children import OWN_GROUP, python_itself
 
 LOG_LINES = 20
@@ -108,11 +109,19 @@ def log_of(file: IO[bytes]) -> tuple[str, ...]:
 
 
 def death_of(status: int, log: Sequence[str], doing: str = "") -> EngineError:
-    """`the engine was ended by signal 6 while ...`, with its last words."""
+    """`the engine crashed (Aborted) while ...`, or how it ended otherwise, with its last words."""
+    crash = crash_of_status(status)
+    if crash is not None and not is_about_memory(log):
+        message = f"the engine crashed ({crash}){doing}"
+        return EngineCrashError(message, how=crash, log=tuple(log), details=_shown(log), hint="gpt-oss plan")
     how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
     return refusal_of(f"the engine {how}{doing}", log)
 
 
 def refusal_of(message: str, log: Sequence[str]) -> EngineError:
     """What an engine would not do, with the end of its log."""
-    return EngineError(message, log=tuple(log), details=tuple(log[-_SHOWN_LINES:]), hint="gpt-oss plan")
+    return EngineError(message, log=tuple(log), details=_shown(log), hint="gpt-oss plan")
+
+
+def _shown(log: Sequence[str]) -> tuple[str, ...]:
+    return tuple(log[-_SHOWN_LINES:])

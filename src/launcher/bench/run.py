@@ -11,7 +11,7 @@ from typing import Literal
 
 from launcher.bench.session import Case, OpenSession, Sample, Session
 from launcher.bench.types import EngineName
-from launcher.errors import EngineError
+from launcher.errors import EngineCrashError, EngineError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +34,8 @@ class Failure:
     case: Case
     message: str
     details: tuple[str, ...] = ()
+    crash: str | None = None
+    """`Segmentation fault`, where the engine's process crashed."""
 
 
 @dataclass(slots=True)
@@ -161,7 +163,8 @@ class _Run:
 
     def _failed(self, case: Case, error: EngineError, *, every_test: bool) -> None:
         """Leave out what failed: the case, or all of an engine that cannot even load; others go on."""
-        self.outcome.failures.append(Failure(case=case, message=error.message, details=error.details))
+        crash = error.how if isinstance(error, EngineCrashError) else None
+        self.outcome.failures.append(Failure(case=case, message=error.message, details=error.details, crash=crash))
         self._cases = [c for c in self._cases if c != case and not (every_test and c.engine == case.engine)]
         opened = self._sessions.pop(case.engine, None)
         if opened is not None:

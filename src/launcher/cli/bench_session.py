@@ -33,6 +33,8 @@ from launcher.cli.output import say
 from launcher.engines.params import server_argv
 from launcher.engines.programs import find_llama_server
 from launcher.errors import EngineError, ExitCode, UsageError
+from launcher.hardware.crashes import keep_crash
+from launcher.hardware.types import ENVIRONMENT
 from launcher.paths import folders
 from launcher.planner.pins import plan_command
 from launcher.planner.report import plan_json
@@ -115,6 +117,7 @@ def run_bench(flags: Mapping[str, Any], ask: Ask, *, gauges: OpenGauges = open_g
         _draw(records)
     if ask.calibrate:
         calibrate(records, predictor, local.paths, own)
+    keep_crashes(outcome, plan)
     code = tell_outcome(outcome, plan, path)
     if bound is not None:
         if code == ExitCode.DONE:
@@ -230,6 +233,15 @@ def tell_outcome(outcome: Outcome, plan: Plan, path: Path) -> int:
         first = outcome.failures[0]
         raise EngineError(f"nothing could be measured: {first.message}", hint="gpt-oss hardware")
     return ExitCode.ENGINE if outcome.failures else ExitCode.DONE
+
+
+def keep_crashes(outcome: Outcome, plan: Plan) -> None:
+    """Have later plans leave an engine out that crashed."""
+    name = plan.hardware.engine.name
+    crash = next((failure.crash for failure in outcome.failures if failure.crash is not None), None)
+    if crash is not None and name != ENVIRONMENT:  # which is what is left where nothing else is sound
+        keep_crash(folders().state, name, "bench", crash)
+        say(f"plans leave {name} out until `gpt-oss engine test {shlex.quote(name)}` passes")
 
 
 def _same_by_hand(case: Case, plan: Plan, path: Path) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -90,7 +90,7 @@ class Crash:
         )
 
 
-def is_about_memory(lines: tuple[str, ...] | list[str]) -> bool:
+def is_about_memory(lines: Sequence[str]) -> bool:
     """Whether the last lines of a log say that memory ran out."""
     return any(text.lower() in line.lower() for line in lines for text in _MEMORY)
 

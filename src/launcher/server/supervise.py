@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import Protocol
 
 from launcher.errors import EngineError
-from launcher.hardware.crashes import is_about_memory
+from launcher.hardware.crashes import crash_of_status, is_about_memory, keep_crash
+from launcher.hardware.types import ENVIRONMENT
 from launcher.server import registry
 from launcher.server.child import Child, ChildEvent, Ended, LoadProgress, StateChange, Warned
 from launcher.server.log import LogFile, message_of
@@ -44,6 +45,7 @@ MAX_RESTARTS = 5
 DELAYS_S = (0.2, 1.0, 2.0, 5.0, 10.0)
 """Before each start after a crash. The first is short: most crashes are one request's."""
 _SHOWN_LINES = 8
+_OTHERWISE = f"gpt-oss serve --build {ENVIRONMENT}"
 _AGAIN_S = 300.0
 """Before the same warning is told again; the log has each."""
 
@@ -200,11 +202,13 @@ class _Supervisor:
                 return 0
             self._crashes = 1 if self._world.clock() - started > CALM_S else self._crashes + 1
             if self._crashes > self._job.max_restarts:
-                raise self._failure(
-                    child, f"llama-server crashed {self._crashes} times; the last time it {_how(ended)}"
-                )
+                crashed = f"llama-server crashed {self._crashes} times; the last time it {_how(ended)}"
+                raise self._failure(child, crashed, ended)
             delay = DELAYS_S[min(self._crashes, len(DELAYS_S)) - 1]
-            self._say(f"llama-server {_how(ended)}; it is started again in {delay:g} s")
+            again = f"llama-server {_how(ended)}; it is started again in {delay:g} s"
+            # A second crash is no accident of one request.
+            way_out = f"; if it goes on: {_OTHERWISE}" if self._crashes == 2 and self._of_store else ""
+            self._say(f"{again}{way_out}")
             stop = self._sleep(delay)
             if stop is not None:
                 return stop.number
@@ -237,7 +241,7 @@ class _Supervisor:
                 return event
             if isinstance(event, Ended):
                 if not self._record.ready and self._crashes == 0 and event.returncode != 0:
-                    raise self._failure(child, f"llama-server {_how(event)} before it was ready")
+                    raise self._failure(child, f"llama-server {_how(event)} before it was ready", event)
                 self._update(server_pid=None, ready=False, sleeping=False)
                 return event
             self._tell(event)
@@ -283,18 +287,22 @@ class _Supervisor:
                 return event
         return None
 
-    def _failure(self, child: Child, message: str) -> EngineError:
-        self._world.log.write(f"--- {message}")
+    @property
+    def _of_store(self) -> bool:
+        """Whether an engine of the store serves, which another one can take the place of."""
+        return self._record.build not in {None, ENVIRONMENT}
+
+    def _failure(self, child: Child, message: str, ended: Ended | None = None) -> EngineError:
         lines = [line for line in child.tail if line][-_SHOWN_LINES:]
-        kind = EngineError
-        if is_about_memory(list(child.tail)):
+        kind, hint = EngineError, f"gpt-oss logs --port {self._record.port}"
+        crash = None if ended is None else crash_of_status(ended.returncode)
+        if is_about_memory(child.tail):
             message, kind = f"{message}: memory ran out", MemoryRanOutError
-        return kind(
-            message,
-            log=tuple(child.tail),
-            details=tuple(message_of(line) for line in lines),
-            hint=f"gpt-oss logs --port {self._record.port}",
-        )
+        elif crash is not None and self._record.build is not None and self._of_store:
+            keep_crash(self._job.state_dir, self._record.build, "server", crash)
+            message, hint = f"{message}; plans leave the engine {self._record.build} out from now on", _OTHERWISE
+        self._world.log.write(f"--- {message}")
+        return kind(message, log=tuple(child.tail), details=tuple(message_of(line) for line in lines), hint=hint)
 
 
 def _wait_s(left_s: float, *, ready: bool, system: str = sys.platform) -> float | None:
