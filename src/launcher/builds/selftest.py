@@ -22,6 +22,7 @@ from launcher.errors import EngineError
 from launcher.hardware import nvidia
 from launcher.hardware.detect import Machine
 from launcher.records import from_jsonable
+from launcher.system.children import tied
 
 DEADLINE_S = 300.0
 """A CPU takes half a second. A driver that has to compile a GPU's programs, since the build has none for it, takes
@@ -65,7 +66,7 @@ def self_test(
     """Compute on the CPU and on every device of the build. Whatever the build does wrong becomes the result's `why`."""
     # As the child will tell it: without `..`, and with links as they are.
     build = replace(build, site=Path(os.path.abspath(build.site)))  # noqa: PTH100
-    order = {"model": str(model or demo_model_path()), "reference": str(reference_path()), "parent": os.getpid()}
+    order = {"model": str(model or demo_model_path()), "reference": str(reference_path())}
     status, output, complaints = _run(build, json.dumps(order), deadline_s, python, environ)
     said = heard(output, MARK)
     reference = read_reference()
@@ -102,8 +103,9 @@ def _run(
     build: Build, order: str, deadline_s: float, python: str, environ: Mapping[str, str]
 ) -> tuple[int | None, str, str]:
     """Exit status (None: too late), stdout, stderr."""
-    # -P: the working directory, which may hold anything, is not searched for modules.
-    command = [python, "-P", "-m", "launcher.builds.selftest_child"]
+    # -P: the working directory, which may hold anything, is not searched for modules. Tied: a driver that hangs would
+    # keep it for ever where the launcher is killed.
+    command = tied([python, "-P", "-m", "launcher.builds.selftest_child"])
     pipe = subprocess.PIPE
     try:
         given = child_environ(environ, None if build.name == ENVIRONMENT else str(build.site))

@@ -24,7 +24,6 @@ from launcher.engines.llama import LlamaContext, LlamaModel, captured_log
 from launcher.errors import EngineError
 from launcher.planner.types import LoadParams
 from launcher.records import from_jsonable, to_jsonable
-from launcher.system.parent import end_with
 
 MARK = "selftest: "
 """What its own lines begin with: drivers print as well."""
@@ -58,7 +57,6 @@ def main() -> None:
         lines.flush()
 
     order = json.loads(sys.stdin.readline())
-    end_with(order["parent"])  # a driver that hangs would keep it for ever
     tell({"doing": "loading its libraries"})
     import llama_cpp  # here, where what Python says of it reaches stderr whole
 
