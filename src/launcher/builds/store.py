@@ -111,10 +111,10 @@ def choose(data_dir: Path, name: str) -> None:
     """Let every plan take this build, or the best of all (`auto`). The name is not checked here."""
     path = engines_dir(data_dir) / _CHOICE
     with told(engines_dir(data_dir)):
-        if name == AUTO:  # on a full disk too
-            path.unlink(missing_ok=True)
-        else:
+        if name != AUTO:
             write_atomic(path, json.dumps({"schema": 1, "name": name}) + "\n")
+        elif path.exists():  # nothing is written, so that it goes on a full disk too
+            path.unlink()
 
 
 @contextmanager
