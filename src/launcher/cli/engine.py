@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from launcher.cli import options
+from launcher.cli import complete, options
 from launcher.cli.engine_build import build
 from launcher.cli.engine_install import install
 
@@ -12,9 +12,22 @@ engine_app = typer.Typer(help="Builds of llama.cpp: list, get, test and choose t
 
 Names = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[NAME]...", help="As `gpt-oss engine list` names them; all.", show_default=False),
+    typer.Argument(
+        metavar="[NAME]...",
+        help="As `gpt-oss engine list` names them; all.",
+        show_default=False,
+        autocompletion=complete.tested_engine,
+    ),
 ]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="As `gpt-oss engine list` names it.", show_default=False)]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="As `gpt-oss engine list` names it.",
+        show_default=False,
+        autocompletion=complete.removable_engine,
+    ),
+]
 
 
 engine_app.command()(build)
@@ -48,7 +61,13 @@ def list_(
 def use(
     *,
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="An engine's name, `environment`, or `auto`.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="An engine's name, `environment`, or `auto`.",
+            show_default=False,
+            autocompletion=complete.any_engine,
+        ),
     ],
     json: options.Json = False,
     debug: options.Debug = False,  # noqa: ARG001

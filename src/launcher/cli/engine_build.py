@@ -5,14 +5,19 @@ from typing import Annotated
 
 import typer
 
-from launcher.cli import options
+from launcher.cli import complete, options
 
 
 def build(
     *,
     backend: Annotated[
         str,
-        typer.Argument(metavar="BACKEND", help="cpu, cuda, vulkan, rocm, metal or sycl.", show_default=False),
+        typer.Argument(
+            metavar="BACKEND",
+            help="cpu, cuda, vulkan, rocm, metal or sycl.",
+            show_default=False,
+            autocompletion=complete.backend,
+        ),
     ],
     version: Annotated[
         str | None,

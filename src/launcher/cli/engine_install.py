@@ -4,13 +4,19 @@ from typing import Annotated
 
 import typer
 
-from launcher.cli import options
+from launcher.cli import complete, options
 
 
 def install(
     *,
     backend: Annotated[
-        str, typer.Argument(metavar="BACKEND", help="auto, cpu, cuda, vulkan, rocm, metal or sycl.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="BACKEND",
+            help="auto, cpu, cuda, vulkan, rocm, metal or sycl.",
+            show_default=False,
+            autocompletion=complete.backend_or_auto,
+        ),
     ] = "auto",
     version: Annotated[
         str | None,

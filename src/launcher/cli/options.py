@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from launcher.cli import complete
+
 _MODEL = "Model"
 _PLACE = "Placement"
 _MACHINE = "Machine"
@@ -123,7 +125,10 @@ Tuned = Annotated[
 Build = Annotated[
     str | None,
     typer.Option(
-        "--build", help="Build of llama.cpp: auto, environment or a name of `engine list`.", rich_help_panel=_PLACE
+        "--build",
+        help="Build of llama.cpp: auto, environment or a name of `engine list`.",
+        rich_help_panel=_PLACE,
+        autocompletion=complete.any_engine,
     ),
 ]
 ServerPort = Annotated[int | None, typer.Option("--port", min=1, max=65_535, help="Of several servers: which.")]

@@ -1,0 +1,41 @@
+"""What was compiled of engines that never came to be: found in the cache, and cleared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from launcher.builds.disk import locked
+from launcher.builds.unfinished import clear, unfinished, work_folder
+from launcher.errors import UsageError
+
+
+def begin(cache: Path, name: str) -> Path:
+    folder = work_folder(cache, name) / "build"
+    folder.mkdir(parents=True)
+    (folder / "ggml.o").write_bytes(b"x" * 1000)
+    return folder
+
+
+def test_what_was_begun_is_found_and_cleared(tmp_path: Path) -> None:
+    assert unfinished(tmp_path) == ()
+    for name in ("vulkan-0.3.36", "cuda-0.3.37", "tools", "downloads"):
+        begin(tmp_path, name)
+    cuda, vulkan = unfinished(tmp_path)
+    assert (cuda.name, cuda.backend, cuda.size_bytes, cuda.busy) == ("cuda-0.3.37", "cuda", 1000, False)
+    assert vulkan.backend == "vulkan"
+    assert clear(tmp_path, "cuda-0.3.37") == 1000
+    assert not cuda.folder.exists()
+    assert clear(tmp_path, "cuda-0.3.37") == 0
+    assert [each.name for each in unfinished(tmp_path)] == ["vulkan-0.3.36"]
+
+
+def test_one_that_is_being_compiled_stays(tmp_path: Path) -> None:
+    folder = begin(tmp_path, "cuda-0.3.36")
+    with locked(tmp_path / "engines", "cuda-0.3.36"):
+        (found,) = unfinished(tmp_path)
+        assert found.busy
+        with pytest.raises(UsageError, match="another process"):
+            clear(tmp_path, "cuda-0.3.36")
+    assert folder.is_dir()
