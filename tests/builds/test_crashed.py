@@ -57,7 +57,7 @@ def test_one_that_is_named_is_taken_with_a_warning(data: Path) -> None:
     told: list[str] = []
     assert names(found(data, NAME, told)) == [NAME]
     (line,) = told
-    assert line.startswith("vulkan-0.3.36 is taken since it was named: the last chat with it ended in a crash ")
+    assert line.startswith("vulkan-0.3.36 is taken since it was named, though the last chat with it ended in a crash ")
 
 
 def test_a_test_that_passed_since_forgives(data: Path) -> None:

@@ -15,6 +15,7 @@ from launcher.builds.types import AUTO, ENVIRONMENT
 from launcher.cli.engine_selftest import print_results, run_self_tests
 from launcher.cli.engine_session import list_engines, remove_engine, use_engine
 from launcher.errors import DamagedFileError, EngineError, LauncherError, UsageError
+from launcher.hardware.crashes import keep_crash
 from tests.builds.copies import FAILED, PASSED, copy_build, replace_file
 from tests.cli.sandbox import Sandbox, assert_runnable
 from tests.cli.terminal import terminal
@@ -242,3 +243,22 @@ def test_from_the_command_line(tmp_path: Path) -> None:
     assert done.code == 0
     assert done.out.splitlines()[-1] == "auto: plans take environment, the only one that can be used"
     assert not (tmp_path / "data").exists(), "to look leaves nothing behind"
+
+
+def test_an_engine_that_crashed_in_use(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Said
+) -> None:
+    monkeypatch.setenv("GPT_OSS_STATE_DIR", str(tmp_path / "state"))
+    keep_crash(tmp_path / "state", "cuda-0.3.36", "chat", "Segmentation fault")
+    list_engines(devices=False, as_json=True)
+    engines = {engine["name"]: engine for engine in document(capsys)["engines"]}
+    assert not engines["cuda-0.3.36"]["usable"]
+    assert engines["environment"]["usable"]
+    list_engines(devices=False, as_json=False)
+    told = capsys.readouterr().out
+    assert "passed, then crashed" in told
+    assert "cuda-0.3.36 is not used: the last chat with it ended in a crash of the engine (Segmentation fault, " in told
+    assert "`gpt-oss engine test cuda-0.3.36` tries once more" in told
+    assert "the last chat with it" in refused(EngineError, use_engine, "cuda-0.3.36", as_json=False)
+    store.keep_test(store.find(data, "cuda-0.3.36"), replace(PASSED, date="2999-01-01T00:00:00+00:00"))
+    use_engine("cuda-0.3.36", as_json=False)

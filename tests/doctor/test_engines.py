@@ -13,6 +13,7 @@ from launcher.doctor.checks_driver import check_store
 from launcher.doctor.examine import examine
 from launcher.doctor.gather import ask_all, facts_of, machine_probes
 from launcher.doctor.scene import Store, Stored
+from launcher.hardware.crashes import Crash
 from launcher.hardware.engine_devices import EngineDevice, EngineReport
 from launcher.units import GIB
 from tests.doctor.machines import MACHINES, sources
@@ -78,6 +79,14 @@ TEST = "gpt-oss engine test cuda-0.3.36"
         (
             Store(builds=(build(self_test=replace(PASSED, passed=False, why="it hung while starting")),)),
             "cuda-0.3.36 failed its self-test: it hung while starting",
+            TEST,
+        ),
+        (
+            Store(
+                builds=(build(),),
+                crashed=(Crash(name="cuda-0.3.36", doing="chat", how="Aborted", at_s=1.8e9),),
+            ),
+            "cuda-0.3.36: the last chat with it ended in a crash of the engine (Aborted, 2027-01-15 08:00 UTC)",
             TEST,
         ),
         (

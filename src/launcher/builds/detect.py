@@ -15,6 +15,7 @@ from launcher.builds.crashed import last_crash
 from launcher.builds.silent import SilentBuilds
 from launcher.builds.types import AUTO, ENVIRONMENT, Build
 from launcher.errors import EngineError
+from launcher.hardware.crashes import Crash
 from launcher.hardware.detect import Machine, detect_each
 from launcher.hardware.engine_devices import PROBE_DEADLINE_S, EngineAt, EngineReport, find_package, read_engine
 from launcher.hardware.match import may_serve
@@ -88,25 +89,25 @@ class _Asking:
 
     def trouble(self, build: Build) -> str | None:
         """Why a build is not asked: it crashed in use, or did not answer the last time."""
-        crash = self.crash(build)
+        crash = self._crash(build)
+        if crash is not None:
+            return crash.why
         since = None if self.silent is None else self.silent.since(build)
-        if crash is not None or since is None:
-            return crash
+        if since is None:
+            return None
         again = f"a day, a restart of the machine or `{_test(build.name)}`"
         return (
             f"it did not list its devices within {PROBE_DEADLINE_S:.0f} s on {since}; it is asked again after {again}"
         )
 
-    def crash(self, build: Build) -> str | None:
-        """How it ended when it was used last, if that was no good end."""
-        found = None if self.silent is None else last_crash(build, self.silent.state_dir)
-        return None if found is None else found.why
+    def _crash(self, build: Build) -> Crash | None:
+        return None if self.silent is None else last_crash(build, self.silent.state_dir)
 
     def pinned(self, build: Build) -> EngineAt:
         """A build that was asked for by name, and is taken whatever happened to it."""
-        why = self.crash(_checked(build))
-        if why is not None:
-            self.tell(f"{build.name} is taken since it was named: {why.partition(';')[0]}")
+        crash = self._crash(_checked(build))
+        if crash is not None:
+            self.tell(f"{build.name} is taken since it was named, though {crash.what}")
         return self.at(build)
 
 

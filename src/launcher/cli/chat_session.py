@@ -50,6 +50,12 @@ def run_chat(flags: Mapping[str, Any], ask: Ask) -> int:
     Raises:
         LauncherError: whatever keeps it from being answered.
     """
+    from launcher.cli.crash_watch import watched
+
+    return watched(lambda: _run_chat(flags, ask))
+
+
+def _run_chat(flags: Mapping[str, Any], ask: Ask) -> int:
     from launcher.chat.script import read_question
 
     settings = load_settings(flags)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from launcher.builds import store
+from launcher.builds.crashed import last_crash
 from launcher.builds.disk import size_bytes
 from launcher.builds.types import AUTO, ENVIRONMENT, Build
 from launcher.cli.engine_view import Engine, engine_of, print_engines
@@ -26,7 +27,7 @@ def list_engines(*, devices: bool, as_json: bool) -> None:
     builds, damaged = store.installed(data)
     own = store.environment_build()
     here = [*([own] if own is not None else []), *builds]
-    engines = [engine_of(build) for build in here]
+    engines = [_unless_crashed(engine_of(build), build) for build in here]
     if devices:
         engines = _with_devices(here, engines)
     choice = store.chosen(data)
@@ -34,6 +35,11 @@ def list_engines(*, devices: bool, as_json: bool) -> None:
         print_json({"chosen": choice, "engines": engines, "damaged": damaged})
     else:
         print_engines(engines, damaged, choice)
+
+
+def _unless_crashed(engine: Engine, build: Build) -> Engine:
+    crash = last_crash(build, folders().state)
+    return engine if crash is None else replace(engine, usable=False, why_not=crash.what)
 
 
 def _with_devices(builds: list[Build], engines: list[Engine]) -> list[Engine]:
@@ -57,12 +63,15 @@ def use_engine(name: str, *, as_json: bool) -> None:
     Raises:
         UsageError: none is called so.
         DamagedFileError: its folder is no build.
-        EngineError: it did not pass its self-test.
+        EngineError: it did not pass its self-test, or crashed since.
     """
     data = folders().data
     before = store.chosen(data)
     if name != AUTO:
         refuse_unusable(store.find(data, name))
+        crash = last_crash(store.find(data, name), folders().state)
+        if crash is not None:
+            raise EngineError(f"{name} is not used: {crash.what}", hint=f"gpt-oss engine test {shlex.quote(name)}")
     store.choose(data, name)
     if as_json:
         print_json({"chosen": name, "before": before})

@@ -131,6 +131,8 @@ def _row(engine: Engine, choice: str, *, asked: bool) -> list[Cell]:
     else:
         on = ", ".join(["CPU", *test.devices])
         told = _cell(f"passed on {on}", _GREEN) if test.passed else _cell("failed", _RED)
+        if test.passed and not engine.usable:
+            told = _cell("passed, then crashed", _RED)
     row = [
         _cell("*" if engine.name == choice else "", BOLD),
         _cell(engine.name, BOLD if engine.name == choice else ""),

@@ -38,10 +38,17 @@ def check_store(store: Store, driver: str | None, wanted: str | None) -> tuple[C
     """
     data = {
         "chosen": store.chosen,
-        "engines": [{"name": build.name, "usable": build.usable} for build in store.builds],
+        "engines": [
+            {"name": build.name, "usable": build.usable and build.name not in {each.name for each in store.crashed}}
+            for build in store.builds
+        ],
         "damaged": [broken.name for broken in store.damaged],
     }
     reports = {each.name: each.report for each in store.engines}
+    crashed = {
+        crash.name: (f"{crash.name}: {crash.what}", "no plan takes it that does not name it", _test(crash.name))
+        for crash in store.crashed
+    }
     found = [
         Check(
             name="engines",
@@ -56,7 +63,7 @@ def check_store(store: Store, driver: str | None, wanted: str | None) -> tuple[C
         if not broken.newer
     ]
     for build in store.builds:
-        trouble = _trouble(build, reports.get(build.name), driver, wanted)
+        trouble = crashed.get(build.name) or _trouble(build, reports.get(build.name), driver, wanted)
         if trouble is not None:
             what, why, remedy = trouble
             found.append(Check(name="engines", status="warn", what=what, why=why, remedy=remedy, data=data))
@@ -74,13 +81,17 @@ def check_store(store: Store, driver: str | None, wanted: str | None) -> tuple[C
     return (Check(name="engines", status="ok", what=f"{names} passed the self-test; {takes}", data=data),)
 
 
+def _test(name: str) -> str:
+    return f"gpt-oss engine test {shlex.quote(name)}"
+
+
 def _trouble(
     build: Build, report: EngineReport | None, driver: str | None, wanted: str | None
 ) -> tuple[str, str, str] | None:
     """What keeps a build from being taken or trusted, what that means, and the command."""
     if build.elsewhere is not None:  # nothing is to be mended: the home folder is shared
         return None
-    test = f"gpt-oss engine test {shlex.quote(build.name)}"
+    test = _test(build.name)
     result = build.record.self_test if build.record is not None else None
     if build.record is None or result is None:
         return f"{build.name} has not been tested", "no plan takes it", test
@@ -94,7 +105,7 @@ def _trouble(
 
 def _stale(name: str, result: SelfTest, report: EngineReport | None, driver: str | None) -> tuple[str, str, str] | None:
     """What is otherwise than when a build passed its self-test."""
-    test = f"gpt-oss engine test {shlex.quote(name)}"
+    test = _test(name)
     if report is not None and report.devices is None:
         return f"{name} passed its self-test and does not start now", report.note or "it gave no reason", test
     seen = {each.name for each in report.devices or () if each.type in {"GPU", "IGPU"}} if report is not None else set()

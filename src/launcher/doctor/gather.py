@@ -184,14 +184,22 @@ def _engine_files(sources: Sources) -> EngineFiles:
 def _store(sources: Sources) -> Store:
     """The engines of the store; those that passed their self-test are asked in child processes, all at once."""
     from launcher.builds import store
+    from launcher.builds.crashed import last_crash
 
     data_dir = sources.folders.data
     builds, damaged = store.installed(data_dir)
-    usable = [build for build in builds if build.usable]
+    crashed = {build.name: crash for build in builds if (crash := last_crash(build, sources.folders.state)) is not None}
+    usable = [build for build in builds if build.usable and build.name not in crashed]
     asked = [EngineAt(name=one.name, site=str(one.site), read=partial(sources.read_build, one)) for one in usable]
     reports = read_engines(asked) if asked else ()
     found = tuple(Stored(name=at.name, report=report) for at, report in zip(asked, reports, strict=True))
-    return Store(chosen=store.chosen(data_dir), engines=found, builds=builds, damaged=damaged)
+    return Store(
+        chosen=store.chosen(data_dir),
+        engines=found,
+        builds=builds,
+        damaged=damaged,
+        crashed=tuple(crashed.values()),
+    )
 
 
 def _folders(sources: Sources, cache: Path, token: Path) -> tuple[Folder, ...]:

@@ -11,6 +11,7 @@ from launcher.doctor.remedies import Means
 from launcher.doctor.types import Nodes, Nvidia, Platform, Toolkit
 
 if TYPE_CHECKING:
+    from launcher.hardware.crashes import Crash
     from launcher.hardware.engine_devices import EngineDevice, EngineReport
     from launcher.hardware.seen import SeenGpu
 
@@ -34,6 +35,8 @@ class Store:
     builds: tuple[Build, ...] = ()
     """All that are whole."""
     damaged: tuple[DamagedBuild, ...] = ()
+    crashed: tuple[Crash, ...] = ()
+    """How engines ended that no plan takes since then."""
 
     @property
     def working(self) -> tuple[Stored, ...]:

@@ -81,13 +81,15 @@ class Crash:
         return is_about_memory(self.complaints)
 
     @property
-    def why(self) -> str:
-        """Why the engine is left out, in words that follow its name."""
+    def what(self) -> str:
+        """What happened, in words that follow the engine's name."""
         when = datetime.fromtimestamp(self.at_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
-        return (
-            f"the last {self.doing} with it ended in a crash of the engine ({self.how}, {when}); "
-            f"it is taken again once `gpt-oss engine test {shlex.quote(self.name)}` passes"
-        )
+        return f"the last {self.doing} with it ended in a crash of the engine ({self.how}, {when})"
+
+    @property
+    def why(self) -> str:
+        """Why the engine is left out, and until when."""
+        return f"{self.what}; it is taken again once `gpt-oss engine test {shlex.quote(self.name)}` passes"
 
 
 def is_about_memory(lines: Sequence[str]) -> bool:
