@@ -22,7 +22,7 @@ from launcher.builds.reference import (
 )
 from launcher.builds.selftest import read_reference
 from launcher.builds.selftest_child import MARK
-from launcher.builds.selftest_judge import Case, Heard, devices_of, fault, heard, program_fault
+from launcher.builds.selftest_judge import Case, Heard, devices_of, fault, heard, is_full, program_fault
 from launcher.builds.types import Build
 from tests.builds.copies import record
 
@@ -216,6 +216,31 @@ def test_lines_of_drivers_and_half_lines_are_left_out() -> None:
         MARK + '{"doing": "loa',
     ]
     assert heard("\n".join(lines), MARK) == Heard(doing="computing")
+
+
+OUT = "CUDA error: out of memory"
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "stderr", "full"),
+    [
+        (Heard(refused="failed to allocate buffer"), 0, "", True),
+        (Heard(refused="it splits a text into other tokens"), 0, OUT, False),
+        (Heard(doing="x"), -6, OUT, True),
+        (Heard(doing="x"), -6, "GGML_ASSERT(a == b)", False),
+        (Heard(doing="x"), None, OUT, False),
+        (Heard(refused="failed to allocate", about={**ABOUT, "version": "0.3.1"}), 0, "", False),
+        (
+            Heard(refused="out of memory", cases=(Case(name="x", device=None, found=replace(SOUND, mean_kl=9.0)),)),
+            0,
+            "",
+            False,
+        ),
+    ],
+)
+def test_memory_that_others_hold(said: Heard, status: int | None, stderr: str, full: bool) -> None:
+    """Only where nothing else is wrong: such a result says nothing of the build."""
+    assert is_full(said, status, stderr, BUILD, REFERENCE) == full
 
 
 # The arithmetic

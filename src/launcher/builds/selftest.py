@@ -14,7 +14,7 @@ from pathlib import Path
 from launcher.builds.program import ask_version, server_in
 from launcher.builds.reference import REFERENCE_FILE, Reference
 from launcher.builds.selftest_child import MARK
-from launcher.builds.selftest_judge import Heard, devices_of, fault, heard, program_fault, worst
+from launcher.builds.selftest_judge import Heard, devices_of, fault, heard, is_full, program_fault, worst
 from launcher.builds.types import ENVIRONMENT, Build, SelfTest
 from launcher.demo import demo_model_path
 from launcher.engines.active import child_environ
@@ -71,6 +71,7 @@ def self_test(
     said = heard(output, MARK)
     reference = read_reference()
     why = fault(said, status, complaints, build, reference)
+    full = why is not None and is_full(said, status, complaints, build, reference)
     if status is None and why is not None and why.startswith("it hung"):
         why += f": no answer within {deadline_s:g} s"
     server = server_in(build.site)
@@ -87,6 +88,7 @@ def self_test(
         n_positions=next((case.found.n_positions for case in said.cases), None),
         devices=devices_of(said),
         same_text=_same_text(said, reference),
+        full=full,
         driver=driver(),
     )
 

@@ -84,6 +84,15 @@ def fault(said: Heard, status: int | None, stderr: str, build: Build, reference:
     return _mistaken(said, build, reference) or _wrong(said) or _ended(said, status, stderr)
 
 
+def is_full(said: Heard, status: int | None, stderr: str, build: Build, reference: Reference) -> bool:
+    """Whether it failed for want of memory alone. As `fault` does it takes the child's words and end."""
+    if _mistaken(said, build, reference) or _wrong(said):
+        return False
+    if said.refused is not None:
+        return _FULL.search(said.refused) is not None
+    return status is not None and _crash(status) is not None and "out of memory" in stderr.lower()
+
+
 def _mistaken(said: Heard, build: Build, reference: Reference) -> str | None:
     """Another build than the one that it should be."""
     about, record = said.about, build.record

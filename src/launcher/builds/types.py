@@ -51,6 +51,8 @@ class SelfTest:
     """ggml names of the devices that were tested besides the CPU; empty: that alone."""
     same_text: bool | None = None
     """Whether it continued a text as the reference does; another word where two are nearly as likely is no failure."""
+    full: bool = False
+    """Whether it failed for want of memory alone, which other programs may hold: that says nothing of the build."""
     driver: str | None = None
     """Driver of the GPUs at that time, `NVIDIA 550.54.14`; None where there was none, or it has no number."""
 
