@@ -178,6 +178,31 @@ def test_removing(data: Path, capsys: Said) -> None:
     assert store.installed(data) == ((), ())
 
 
+def test_what_was_compiled_of_an_engine_is_told_and_cleared(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Said
+) -> None:
+    monkeypatch.setenv("GPT_OSS_CACHE_DIR", str(tmp_path / "cache"))
+    for name in ("cuda-0.3.36", "rocm-0.3.37"):
+        folder = tmp_path / "cache" / "engines" / name / "build"
+        folder.mkdir(parents=True)
+        (folder / "ggml.o").write_bytes(bytes(5 << 20))
+    list_engines(devices=False, as_json=False)
+    clear = "gpt-oss engine remove rocm-0.3.37"
+    told = (
+        f"rocm-0.3.37 was begun (5.0 MiB): `gpt-oss engine build rocm` with the same options goes on, `{clear}` frees"
+    )
+    assert told in capsys.readouterr().out
+    list_engines(devices=False, as_json=True)
+    assert [each["name"] for each in document(capsys)["unfinished"]] == ["cuda-0.3.36", "rocm-0.3.37"]
+    assert "nobody can be asked" in refused(UsageError, remove_engine, "rocm-0.3.37", yes=False, as_json=False)
+    remove_engine("rocm-0.3.37", yes=True, as_json=False)
+    assert capsys.readouterr().err == "removed rocm-0.3.37: 5.0 MiB freed\n"
+    refused(UsageError, remove_engine, "rocm-0.3.37", yes=True, as_json=False)
+    remove_engine("cuda-0.3.36", yes=True, as_json=False)
+    assert [child.name for child in (tmp_path / "cache" / "engines").glob("[a-z]*")] == []
+    assert [build.name for build in store.installed(data)[0]] == ["vulkan-0.3.36"]
+
+
 def test_removing_asks_on_a_terminal(tmp_path: Path) -> None:
     sandbox = Sandbox(tmp_path)
     copy_build(tmp_path / "data", "cuda-0.3.36")

@@ -12,6 +12,7 @@ from launcher.builds import store
 from launcher.builds.crashed import last_crash
 from launcher.builds.disk import size_bytes
 from launcher.builds.types import AUTO, ENVIRONMENT, Build
+from launcher.builds.unfinished import begun, clear, unfinished, work_folder
 from launcher.cli.engine_view import Engine, engine_of, print_engines
 from launcher.cli.output import print_json, say
 from launcher.errors import EngineError, UsageError
@@ -31,10 +32,11 @@ def list_engines(*, devices: bool, as_json: bool) -> None:
     if devices:
         engines = _with_devices(here, engines)
     choice = store.chosen(data)
+    left = unfinished(folders().cache)
     if as_json:
-        print_json({"chosen": choice, "engines": engines, "damaged": damaged})
+        print_json({"chosen": choice, "engines": engines, "damaged": damaged, "unfinished": left})
     else:
-        print_engines(engines, damaged, choice)
+        print_engines(engines, damaged, choice, left)
 
 
 def _unless_crashed(engine: Engine, build: Build) -> Engine:
@@ -91,26 +93,30 @@ def refuse_unusable(build: Build) -> None:
 
 
 def remove_engine(name: str, *, yes: bool, as_json: bool) -> None:
-    """`gpt-oss engine remove`.
+    """`gpt-oss engine remove`: an engine, and what was compiled of one that never came to be.
 
     Raises:
         UsageError: declined, none is called so, it is the environment's or in use.
     """
-    data = folders().data
-    was_chosen = store.chosen(data) == name
+    own = folders()
+    kept = store.engines_dir(own.data) / name
+    was_chosen = store.chosen(own.data) == name
+    was_begun = name in begun(own.cache)
     if name != ENVIRONMENT:
-        _ask(name, store.engines_dir(data) / name, yes=yes)
-    freed_bytes = store.remove(data, name)
+        _ask(name, [kept, *([work_folder(own.cache, name)] if was_begun else [])], yes=yes)
+    # What is not in the store and was not begun is refused there.
+    freed_bytes = store.remove(own.data, name) if kept.is_dir() or not was_begun else 0
+    freed_bytes += clear(own.cache, name) if was_begun else 0
     if as_json:
-        print_json({"removed": name, "freed_bytes": freed_bytes, "chosen": store.chosen(data)})
+        print_json({"removed": name, "freed_bytes": freed_bytes, "chosen": store.chosen(own.data)})
         return
     say(f"removed {name}: {format_bytes(freed_bytes)} freed")
     if was_chosen:
         say("it was the chosen engine: plans take the best of the others now (auto)")
 
 
-def _ask(name: str, folder: Path, *, yes: bool) -> None:
-    if yes or not folder.is_dir():
+def _ask(name: str, doomed: list[Path], *, yes: bool) -> None:
+    if yes or not any(folder.is_dir() for folder in doomed):
         return
     if not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
         again = shlex.join(["gpt-oss", "engine", "remove", name, "--yes"])
@@ -118,7 +124,7 @@ def _ask(name: str, folder: Path, *, yes: bool) -> None:
     import typer
 
     try:
-        size = format_bytes(size_bytes(folder))
+        size = format_bytes(sum(map(size_bytes, doomed)))
         agreed = typer.confirm(f"Remove {name} for good ({size})?", default=False, err=True)
     except typer.Abort:
         raise KeyboardInterrupt from None  # Ctrl-C or Ctrl-D at the question: told as any other

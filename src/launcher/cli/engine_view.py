@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from launcher.builds.disk import size_bytes
 from launcher.builds.types import AUTO, Build, DamagedBuild, SelfTest, Source
+from launcher.builds.unfinished import Unfinished
 from launcher.cli.columns import BOLD, DIM, Cell, Column, is_styled, table, terminal_width
 from launcher.hardware.engine_devices import EngineDevice, parse_version
 from launcher.text import printable
@@ -89,7 +90,9 @@ def _cell(text: str, style: str = "") -> Cell:
     return Cell(text=text, style=style)
 
 
-def print_engines(engines: Sequence[Engine], damaged: Sequence[DamagedBuild], choice: str) -> None:
+def print_engines(
+    engines: Sequence[Engine], damaged: Sequence[DamagedBuild], choice: str, left: Sequence[Unfinished]
+) -> None:
     """A table on stdout, and below what there is to know of single ones."""
     asked = any(engine.devices is not None or engine.note for engine in engines)
     columns = [
@@ -109,7 +112,7 @@ def print_engines(engines: Sequence[Engine], damaged: Sequence[DamagedBuild], ch
         rows[-1] += [_cell("unknown", _YELLOW) if broken.newer else _cell("damaged", _RED), *empty[4:]]
     width = terminal_width(sys.stdout)
     lines = table(columns, rows, width, colours=is_styled(sys.stdout))
-    lines += ["", *folded(_below(engines, damaged, choice), width)]
+    lines += ["", *folded([*_below(engines, damaged, choice), *map(_begun, left)], width)]
     sys.stdout.write("\n".join(lines) + "\n")
 
 
@@ -170,6 +173,14 @@ def _next(engines: Sequence[Engine], damaged: Sequence[DamagedBuild]) -> list[st
     lines = [f"`{test} {' '.join(untested)}` tests what has not been"] if untested else []
     lines += [f"`{test} {name}` tries once more, `{remove} {name}` frees its room" for name in failed]
     return lines + [f"`{remove} {name}` frees its room" for name in broken]
+
+
+def _begun(left: Unfinished) -> str:
+    size = format_bytes(left.size_bytes)
+    if left.busy:
+        return f"{left.name} is being compiled ({size} so far)"
+    go_on, remove = f"gpt-oss engine build {left.backend}", f"gpt-oss engine remove {shlex.quote(left.name)}"
+    return f"{left.name} was begun ({size}): `{go_on}` with the same options goes on, `{remove}` frees its room"
 
 
 def _choice(engines: Sequence[Engine], choice: str) -> list[str]:
