@@ -28,6 +28,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data folder with one engine that passed its self-test, and one that did not."""
     data = tmp_path / "data"
     monkeypatch.setenv("GPT_OSS_DATA_DIR", str(data))
+    monkeypatch.setenv("GPT_OSS_CACHE_DIR", str(tmp_path / "cache"))
     copy_build(data, "cuda-0.3.36", self_test=replace(PASSED, devices=("CUDA0",)))
     copy_build(data, "vulkan-0.3.36", self_test=FAILED)
     return data
@@ -178,10 +179,7 @@ def test_removing(data: Path, capsys: Said) -> None:
     assert store.installed(data) == ((), ())
 
 
-def test_what_was_compiled_of_an_engine_is_told_and_cleared(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Said
-) -> None:
-    monkeypatch.setenv("GPT_OSS_CACHE_DIR", str(tmp_path / "cache"))
+def test_what_was_compiled_of_an_engine_is_told_and_cleared(data: Path, tmp_path: Path, capsys: Said) -> None:
     for name in ("cuda-0.3.36", "rocm-0.3.37"):
         folder = tmp_path / "cache" / "engines" / name / "build"
         folder.mkdir(parents=True)
