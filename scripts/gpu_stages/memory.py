@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from gpu_stages.grid import MemoryCase, memory_cases
 from gpu_stages.lab import Lab, each_file, resident
 from gpu_stages.records import FileRow, Held, HostHeld, MemoryRow
-from launcher.bench.child import Child, open_child, refusal_of
+from launcher.bench.child import Child, open_child
 from launcher.bench.probe import same_load
 from launcher.catalogue.headers import KnownFile
 from launcher.engines.oracle import OracleRow, ask
@@ -143,28 +143,18 @@ class _Process:
     def __init__(self, child: Child) -> None:
         self._child = child
 
-    def ask(self, order: Mapping[str, Any]) -> dict[str, Any]:
-        """A step. Raises EngineError where it is refused, or the child died of it."""
-        self._child.order(order)
-        answer = self._child.answer()
-        if answer is None:
-            raise self._child.death()
-        if "refused" in answer:
-            raise refusal_of(answer["refused"], answer["log"])
-        return answer
-
     def open(self, params: LoadParams) -> tuple[OracleRow, ...]:
         """Make a context."""
-        rows = self.ask({"open": to_jsonable(params)})["rows"].items()
+        rows = self._child.ask({"open": to_jsonable(params)})["rows"].items()
         return tuple(OracleRow(device=d, model_bytes=m, context_bytes=c, compute_bytes=b) for d, (m, c, b) in rows)
 
     def run(self, *, deep: bool) -> None:
         """Compute in it."""
-        self.ask({"run": deep})
+        self._child.ask({"run": deep})
 
     def close(self) -> None:
         """Free it."""
-        self.ask({"close": True})
+        self._child.ask({"close": True})
 
     def host(self) -> HostHeld | None:
         """By the kernel."""
@@ -180,9 +170,8 @@ class _Process:
 def open_load(path: Path, endpoints: Sequence[str], site: str | None, params: LoadParams) -> Iterator[Loaded]:
     """Load a model in a child, which ends with the block. Raises EngineError where llama.cpp refuses."""
     with open_child("gpu_stages.memory_child", python=sys.executable, site=site) as child:
-        process = _Process(child)
-        process.ask({"model": str(path), "load_params": to_jsonable(params), "endpoints": list(endpoints)})
-        yield process
+        child.ask({"model": str(path), "load_params": to_jsonable(params), "endpoints": list(endpoints)})
+        yield _Process(child)
         child.leave(_END_S)
 
 

@@ -48,6 +48,16 @@ class Child:
         answer: dict[str, Any] | None = json.loads(line) if line.endswith("\n") else None
         return answer
 
+    def ask(self, order: Mapping[str, Any]) -> dict[str, Any]:
+        """What it answers to an order. Raises EngineError where it refuses, or died of it."""
+        self.order(order)
+        answer = self.answer()
+        if answer is None:
+            raise self.death()
+        if "refused" in answer:
+            raise refusal_of(answer["refused"], answer["log"])
+        return answer
+
     def death(self, doing: str = "") -> EngineError:
         """Why no answer came."""
         return death_of(self._process.wait(), log_of(self._errors), doing)

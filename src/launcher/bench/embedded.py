@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from launcher.bench.child import Child, open_child, refusal_of
+from launcher.bench.child import Child, open_child
 from launcher.bench.memory import peak_rss_bytes
 from launcher.bench.probe import Probe, Timing
 from launcher.bench.session import Case, Sample
@@ -28,11 +28,11 @@ class EmbeddedSession:
 
     def load(self, model: Path, params: LoadParams) -> None:
         """Load the model. Raises EngineError where llama.cpp refuses."""
-        self._facts = self._ask({"model": str(model), "load_params": to_jsonable(params)})["facts"]
+        self._facts = self._child.ask({"model": str(model), "load_params": to_jsonable(params)})["facts"]
 
     def measure(self, case: Case) -> Sample:
         """One repetition of a test."""
-        answer = self._ask(to_jsonable(case.test))
+        answer = self._child.ask(to_jsonable(case.test))
         return Sample(
             ns=answer["ns"],
             start_ns=answer["start_ns"],
@@ -43,16 +43,7 @@ class EmbeddedSession:
 
     def probe(self, probe: Probe) -> Timing:
         """One test under its own settings. Raises EngineError where llama.cpp refuses them or died of them."""
-        return from_jsonable(Timing, self._ask({"probe": to_jsonable(probe)})["timing"])
-
-    def _ask(self, order: Mapping[str, Any]) -> dict[str, Any]:
-        self._child.order(order)
-        answer = self._child.answer()
-        if answer is None:
-            raise self._child.death()
-        if "refused" in answer:
-            raise refusal_of(answer["refused"], answer["log"])
-        return answer
+        return from_jsonable(Timing, self._child.ask({"probe": to_jsonable(probe)})["timing"])
 
 
 @contextmanager
