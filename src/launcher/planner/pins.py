@@ -25,9 +25,13 @@ _AT_LEAST = {
 
 def plan_command(request: PlanRequest, flags: str) -> str:
     """The command that plans for the same model with other flags."""
+    return f"gpt-oss plan{model_flags(request)} {flags}"
+
+
+def model_flags(request: PlanRequest) -> str:
+    """The flags that name the model which was asked for, each with a space before it."""
     model = "" if request.model == "auto" else f" --model {shlex.quote(request.model)}"
-    quant = "" if request.quant is None else f" --quant {shlex.quote(request.quant)}"
-    return f"gpt-oss plan{model}{quant} {flags}"
+    return model if request.quant is None else f"{model} --quant {shlex.quote(request.quant)}"
 
 
 def check_request(request: PlanRequest, hardware: Hardware) -> None:

@@ -7,7 +7,6 @@ they are predicted like those of any other plan.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from itertools import chain
@@ -15,6 +14,7 @@ from itertools import chain
 from launcher.catalogue.types import ModelSpec, ModelWeights
 from launcher.planner.explain import short_bytes
 from launcher.planner.notes import placement_notes
+from launcher.planner.pins import model_flags
 from launcher.planner.placement import Placement
 from launcher.planner.search import Weighed
 from launcher.planner.table import memory_table
@@ -247,9 +247,7 @@ def _bought(applied: AppliedTuned, doubt: str | None) -> str:
 
 def _explain(purpose: Purpose, request: PlanRequest) -> str:
     """The command that shows what each setting bought."""
-    model = "" if request.model == "auto" else f" --model {shlex.quote(request.model)}"
-    quant = "" if request.quant is None else f" --quant {shlex.quote(request.quant)}"
-    return f"gpt-oss tune{model}{quant}{'' if purpose == 'chat' else f' --for {purpose}'} --explain"
+    return f"gpt-oss tune{model_flags(request)}{'' if purpose == 'chat' else f' --for {purpose}'} --explain"
 
 
 def _other_notes(plan: Plan, found: Plan, weights: ModelWeights, request: PlanRequest) -> tuple[str, ...]:
