@@ -136,6 +136,19 @@ def test_where_it_stops_itself_both_stop_and_go_on_together(here: Here) -> None:
         assert process.wait(10) == 7
 
 
+def test_a_terminal_stops_both_once(here: Here) -> None:
+    """Both once stopped by themselves, and after `fg` the parent once more for a stop of the child's that was over."""
+    shell = "import os, sys; os.execvp('bash', ['bash', '--norc', '-i'])"
+    script = f"exec {shlex.join(here.argv('[os.kill(0, signal.SIGTSTP), 7][1]'))}"
+    (here.state.parent / "run").write_text(script)
+    with terminal(env={**here.environ, "PS1": "$ "}, cwd=here.state.parent, program=shell) as screen:
+        # As a prompt suspends itself: the whole group at once.
+        screen.line("sh run")
+        screen.wait_for("Stopped")
+        screen.line("fg; echo code $?")
+        assert screen.wait_for(r"code (\d+)|Stopped(?s:.*)Stopped")[1] == "7"
+
+
 def no_engine(here: Here) -> list[str]:
     (Path(here.environ["GPT_OSS_DATA_DIR"]) / "engines" / NAME).rename(here.state.parent / "away")
     return []

@@ -37,14 +37,15 @@ def watched(run: Callable[[], int], *, program: str | None = None) -> int:
     if sys.platform != "linux" or not _may_crash(sys.argv[0] if program is None else program):
         return run()
     parent, terminal = os.getpid(), _terminal()
-    signals = {signal.SIGINT, signal.SIGQUIT, *_PASSED_ON}
+    signals = {signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, *_PASSED_ON}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     child = os.fork()
     if child == 0:
         _end_with(parent)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
         return run()
-    for number in (signal.SIGINT, signal.SIGQUIT):  # the terminal sends them to both
+    # The terminal sends them to both. Where the child stops, this process follows it: by itself it might do so twice.
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP):
         signal.signal(number, signal.SIG_IGN)
     for number in _PASSED_ON:
         signal.signal(number, lambda got, _frame: _send(child, got))
