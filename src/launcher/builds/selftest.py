@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,8 @@ from launcher.system.children import tied
 DEADLINE_S = 300.0
 """A CPU takes half a second. A driver that has to compile a GPU's programs, since the build has none for it, takes
 minutes the first time; one that hangs answers never."""
+_GRACE_S = 0.5
+"""A process that was killed is gone in milliseconds, or stays for as long as the kernel does not let go of it."""
 
 
 def reference_path() -> Path:
@@ -109,18 +112,20 @@ def _run(
     # keep it for ever where the launcher is killed.
     command = tied([python, "-P", "-m", "launcher.builds.selftest_child"])
     pipe = subprocess.PIPE
+    output, complaints = b"", b""
     try:
         given = child_environ(environ, None if build.name == ENVIRONMENT else str(build.site))
-        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=given) as process:
-            try:
-                output, complaints = process.communicate(f"{order}\n".encode(), timeout=deadline_s)
-                status: int | None = process.returncode
-            except subprocess.TimeoutExpired:
-                process.kill()
-                output, complaints = process.communicate()
-                status = None
-            finally:
-                process.kill()
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=given)
+        try:
+            output, complaints = process.communicate(f"{order}\n".encode(), timeout=deadline_s)
+            status: int | None = process.returncode
+        except subprocess.TimeoutExpired:
+            status = None
+        finally:
+            process.kill()
+            # A driver that hangs inside the kernel keeps its process from ending: that is not waited for.
+            with suppress(subprocess.TimeoutExpired):
+                output, complaints = process.communicate(timeout=_GRACE_S)
     except EngineError as error:
         return 1, "", error.message
     except OSError as error:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from launcher.builds import store
 from launcher.builds.crashed import last_crash
+from launcher.builds.detect import read_build
 from launcher.builds.disk import size_bytes
 from launcher.builds.types import AUTO, ENVIRONMENT, Build
 from launcher.builds.unfinished import begun, clear, unfinished, work_folder
 from launcher.cli.engine_view import Engine, engine_of, print_engines
 from launcher.cli.output import print_json, say
 from launcher.errors import EngineError, UsageError
-from launcher.hardware.engine_devices import read_engine
 from launcher.paths import folders
 from launcher.units import format_bytes
 
@@ -47,7 +47,7 @@ def _unless_crashed(engine: Engine, build: Build) -> Engine:
 def _with_devices(builds: list[Build], engines: list[Engine]) -> list[Engine]:
     """What each can compute on, as it tells in a child process of its own: side by side, since drivers take seconds."""
     with ThreadPoolExecutor(max_workers=len(builds) or 1) as pool:
-        reports = list(pool.map(lambda build: read_engine(build.package), builds))
+        reports = list(pool.map(read_build, builds))
     return [
         replace(
             engine,
