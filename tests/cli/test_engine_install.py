@@ -101,6 +101,14 @@ def test_an_engine_that_fails_its_self_test_is_kept_and_ends_with_code_6(
     assert "is installed" not in capfd.readouterr().err
 
 
+@needs_linux
+def test_compiling_is_named_as_the_other_way_of_the_same_engine(github: FakeGitHub, shelf: Shelf) -> None:
+    github.add(archives.LLAMA_CPP, "b1", {archives.ENGINE: b"not an archive"})
+    with pytest.raises(LauncherError, match="cannot be unpacked") as caught:
+        run_install(PREBUILT, dry_run=False, yes=True, as_json=False, shelf=shelf)
+    assert caught.value.hint == "gpt-oss engine install cpu --how build", "the bug: without a name it took another"
+
+
 def test_a_dry_run_tells_files_and_sizes_and_fetches_nothing(github: FakeGitHub, shelf: Shelf, capfd: Said) -> None:
     run_install(PREBUILT, dry_run=True, yes=False, as_json=False, shelf=shelf)
     said = capfd.readouterr().err

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -16,7 +17,7 @@ from launcher.builds.install import propose
 from launcher.builds.pip import Pip
 from launcher.builds.prebuilt import Found, Means, environment_bindings, look_up
 from launcher.builds.prebuilt import install as install_prebuilt
-from launcher.builds.releases import GitHub, checked_address
+from launcher.builds.releases import COMPILE, GitHub, checked_address
 from launcher.builds.selftest import self_test
 from launcher.builds.shelf import Shelf, read_shelf
 from launcher.builds.source import get_source, known_sha256, pinned_version
@@ -30,7 +31,7 @@ from launcher.cli.engine_wishes import LATEST, backend_named, confirm, failed_se
 from launcher.cli.output import print_json, say
 from launcher.doctor.remedies import from_nvidia
 from launcher.doctor.types import Platform
-from launcher.errors import EngineError, NetworkError, UsageError
+from launcher.errors import EngineError, LauncherError, NetworkError, UsageError
 from launcher.hardware.packages import NEEDS, Need, install
 from launcher.paths import Folders, folders
 
@@ -60,13 +61,14 @@ def run_install(wishes: InstallWishes, *, dry_run: bool, yes: bool, as_json: boo
     offline = is_offline(load_settings({"offline": wishes.offline}))
     decision = decide(wishes, own, offline=offline, shelf=shelf)
     if decision.do == "prebuilt" and not offline:
-        found = look_up_for(decision, wishes.mirror, shelf=shelf)
-        if as_json and dry_run:
-            print_json({"decision": decision, "assets": found.assets})
-            return
-        print_decision(decision)
-        print_found(found)
-        _go_on(found, own, wishes, dry_run=dry_run, yes=yes, as_json=as_json)
+        with _compiling_named(decision):
+            found = look_up_for(decision, wishes.mirror, shelf=shelf)
+            if as_json and dry_run:
+                print_json({"decision": decision, "assets": found.assets})
+                return
+            print_decision(decision)
+            print_found(found)
+            _go_on(found, own, wishes, dry_run=dry_run, yes=yes, as_json=as_json)
         return
     if as_json and (dry_run or decision.do == "nothing"):
         print_json({"decision": decision, "assets": None, "build": None} if not dry_run else {"decision": decision})
@@ -82,6 +84,18 @@ def run_install(wishes: InstallWishes, *, dry_run: bool, yes: bool, as_json: boo
             f"{decision.name} is to be downloaded, and offline mode is on",
             hint=decision.other_way or "gpt-oss engine list",
         )
+
+
+@contextmanager
+def _compiling_named(decision: Decision) -> Iterator[None]:
+    """Where what is ready made cannot be had, compiling is the other way: of the same engine, not of the best here."""
+    try:
+        yield
+    except LauncherError as error:
+        if error.hint == COMPILE:
+            version = "" if decision.version == pinned_version() else f" --version {decision.version}"
+            error.hint = f"gpt-oss engine install {decision.backend}{version} --how build"
+        raise
 
 
 def compile_decided(decision: Decision, wishes: InstallWishes, *, dry_run: bool, yes: bool, as_json: bool) -> None:
