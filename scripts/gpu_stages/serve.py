@@ -17,14 +17,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from string import ascii_letters
 from typing import IO, Any
 
 from gpu_stages.grid import Grid, ServeCase, serve_cases
 from gpu_stages.lab import Lab, each_file
 from gpu_stages.records import FileRow, ServeRow
 from launcher.bench.child import death_of, log_of
-from launcher.bench.server import Stream, read_events
+from launcher.bench.server import Stream, in_letters, letter_tokens, read_events
 from launcher.bench.session import Case, Sample, Session
 from launcher.bench.stats import percentile
 from launcher.bench.types import BenchTest
@@ -37,8 +36,6 @@ _STEP_S = 0.1
 _SILENCE_S = 120.0
 """Between two tokens, or before the first: 64 prompts at the same time."""
 _SEED = 1
-_BIAS = 100.0
-"""Of a logit: more than any weights say."""
 _JSON = {"Content-Type": "application/json"}
 _COMMAND = "from launcher.cli.app import main; main()"
 
@@ -97,8 +94,7 @@ class Client:
             with suppress(OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
                 self._n_vocab = int(self._ask("GET", "/v1/models")["data"][0]["meta"]["n_vocab"])
             sleep(_STEP_S)
-        told = [self._ask("POST", "/tokenize", {"content": letter})["tokens"] for letter in ascii_letters]
-        self._letters = [tokens[0] for tokens in told if len(tokens) == 1]
+        self._letters = letter_tokens(self._ask)
 
     def measure(self, case: Case) -> Sample:
         """As many requests at the same time as the case says. Raises EngineError where one fails."""
@@ -128,9 +124,8 @@ class Client:
     def complete(self, prompt: Sequence[int], n_predict: int, *, seed: int) -> Stream:
         """One answer of just so many tokens. Raises EngineError where the server does not give it."""
         body = {
-            "prompt": prompt, "n_predict": n_predict, "cache_prompt": False, "ignore_eos": True, "temperature": 1.0,
-            "seed": seed, "stream": True, "return_tokens": True,
-            "logit_bias": [[token, _BIAS] for token in self._letters],
+            "prompt": prompt, "n_predict": n_predict, "cache_prompt": False, "ignore_eos": True, "stream": True,
+            "return_tokens": True, **in_letters(self._letters, seed=seed),
         }  # fmt: skip
         connection = http.client.HTTPConnection(HOST, self._port, timeout=_SILENCE_S)
         try:

@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -108,6 +108,17 @@ def read_events(lines: Iterator[bytes], clock: Any, start: float) -> Stream:
     raise EngineError("llama-server's stream ended early", hint="gpt-oss plan")
 
 
+def letter_tokens(ask: Callable[[str, str, Any], Any]) -> list[int]:
+    """The tokens of single letters; `ask` sends a request: method, path and body."""
+    told = [ask("POST", "/tokenize", {"content": letter})["tokens"] for letter in ascii_letters]
+    return [tokens[0] for tokens in told if len(tokens) == 1]
+
+
+def in_letters(letters: Sequence[int], *, seed: int) -> dict[str, Any]:
+    """What has llama-server answer in these tokens, drawn: the likeliest would always be one, by the same experts."""
+    return {"temperature": 1.0, "seed": seed, "logit_bias": [[token, _BIAS] for token in letters]}
+
+
 class ServerSession:
     """A running llama-server. Made by `open_server`."""
 
@@ -176,8 +187,7 @@ class ServerSession:
             stream = self._complete(self._tokens(case.test.n_prompt or 1), n_predict=n_predict, slot=0, reuse=False)
             n_shown = len(stream.arrivals_s)
         if 2 * n_shown <= n_predict:
-            told = [self._ask("POST", "/tokenize", {"content": letter})["tokens"] for letter in ascii_letters]
-            self._letters = [tokens[0] for tokens in told if len(tokens) == 1]
+            self._letters = letter_tokens(self._ask)
 
     def _tokens(self, n: int) -> list[int]:
         return [self._random.randrange(self._n_vocab) for _ in range(n)]
@@ -202,9 +212,7 @@ class ServerSession:
             "return_tokens": True,
         }
         if self._letters:
-            # The likeliest letter would be the same over and over, by the same experts.
-            biased = [[token, _BIAS] for token in self._letters]
-            body = {**body, "temperature": 1.0, "seed": slot, "logit_bias": biased}
+            body = {**body, **in_letters(self._letters, seed=slot)}
         connection = http.client.HTTPConnection(_HOST, self._port, timeout=_SILENCE_S)
         try:
             start = time.perf_counter()

@@ -34,11 +34,6 @@ class ToolRequest:
     """All servers of the configuration."""
     servers: tuple[ServerRequest, ...] = ()
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing was."""
-        return not (self.python or self.every_server or self.servers)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ToolRules:
