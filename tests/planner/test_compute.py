@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 
+from launcher.catalogue.headers import file_from_path
 from launcher.catalogue.recipes import recipe_weights
 from launcher.catalogue.types import ModelSpec, ModelWeights
+from launcher.demo import demo_model_path
 from launcher.planner import compute
 from launcher.planner.compute import compute_buffers
+from launcher.planner.memory import split_context, split_weights
 from launcher.planner.types import LoadParams
 from launcher.units import MIB
 from tests.builders import X86_ISA
@@ -22,6 +25,9 @@ from tests.catalogue.builders import shipped
 from tests.planner.builders import SPEC_20B, SPEC_120B, dense_model, gpu_params, load_params, weights_of
 
 VULKAN = json.loads((Path(__file__).parent.parent / "data/planner/vulkan-compute.json").read_text(encoding="utf-8"))
+ALLOCATED = json.loads(
+    (Path(__file__).parent.parent / "data/planner/vulkan-allocated.json").read_text(encoding="utf-8")
+)
 ROWS: list[dict[str, Any]] = [dict(zip(VULKAN["columns"], row, strict=True)) for row in VULKAN["rows"]]
 
 
@@ -67,6 +73,29 @@ def test_a_gpu_backend_with_staged_experts_and_pipelines() -> None:
     assert len(off) < len(found) // 50
     near = [error for error, _, _ in found if abs(error) <= 64 * 1024]
     assert len(near) > 0.85 * len(found)
+
+
+def test_what_a_vulkan_device_was_given() -> None:
+    """The demo model on Mesa's software device: weights, cache and compute buffers as allocated, by device and host."""
+    known = file_from_path(demo_model_path(), isa=X86_ISA)
+    columns, rows = ALLOCATED["columns"][:-2], ALLOCATED["rows"]
+    compute = []
+    for *settings, device, host in rows:
+        named = dict(zip(columns, settings, strict=True))
+        params = gpu_params(
+            **named, n_outputs_max=named["n_parallel"], n_batch=2048, devices=("Vulkan0",), load_mode="none"
+        )
+        split, context = split_weights(known.spec, known.weights, params), split_context(known.spec, params)
+        buffers = compute_buffers(known.spec, known.weights, params, backends=("Vulkan",))
+        assert split.device_bytes == (device[0],)
+        assert 0 <= host[0] - split.host_bytes < 1024, "where one tensor ends and the next begins"
+        assert context == (device[1], host[1])
+        assert 0 <= host[2] - buffers[1] < 128
+        compute.append(buffers[0] - device[2])
+    assert len(compute) > 130
+    assert min(compute) > (-4.1 * MIB)
+    assert max(compute) < 2 * MIB
+    assert sum(abs(off) <= 64 * 1024 for off in compute) > 0.6 * len(compute)
 
 
 # One RPC device, MiB: (n_gpu_layers, n_cpu_moe, n_ctx, n_ubatch), device, host.
