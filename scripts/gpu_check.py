@@ -13,8 +13,8 @@ in the folder `--out`, results.jsonl. What is there is not measured again, so a 
 stage ends by itself within ten minutes, and all of them within 35; what had no room is left for another run.
 
 The report is a folder named after the GPU with record.json and tables.md; copied to tests/data/gpu/, it is what
-tests/planner/test_gpu_data.py holds the planner to. `--stand-in` rehearses all of it without a GPU, on loopback servers and
-small models, in two to five minutes; the tests take no record of a rehearsal.
+tests/planner/test_gpu_data.py holds the planner to. `--stand-in` rehearses all of it without a GPU, on loopback
+servers and small models, in two to five minutes; the tests take no record of a rehearsal.
 
 Where nothing can be downloaded, and the launcher is not installed: `--pack FOLDER`, on a machine that can, writes a
 source archive without what no build reads (10 MB), or with `--engine NAME` an engine of the store, which is unpacked

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from launcher.planner.memory import split_context, split_weights
 from launcher.planner.types import LoadParams
 from tests.builders import X86_ISA
 from tests.engines.demo import load_params
+from tests.systems import KILL
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="llama.cpp's breakdown is read on Linux")
 
@@ -109,7 +109,7 @@ with stand_ins(1) as endpoints:
 def test_a_stand_in_ends_with_an_owner_that_was_killed() -> None:
     owner = subprocess.run([sys.executable, "-c", _OWNER], capture_output=True, text=True, timeout=60, check=False)
     port = int(owner.stdout.rpartition(":")[2])
-    assert owner.returncode == -signal.SIGKILL
+    assert owner.returncode == -KILL
     assert gone(port), "the bug: it stayed on its port for good"
 
 
