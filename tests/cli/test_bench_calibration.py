@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from launcher.bench.types import BenchRecord
+from launcher.bench.types import BenchRecord, BenchTest
 from launcher.cli.bench_calibration_view import as_json, print_calibration
 from launcher.cli.bench_group import with_bound
 from launcher.cli.bench_predictions import Predictor, calibrate, check_predictions, parse_bound, predictor_of
@@ -20,9 +20,10 @@ from launcher.hardware.detect import detect
 from launcher.hardware.types import Hardware
 from launcher.planner import costs
 from launcher.planner.fit import fit
+from launcher.planner.measured_rates import with_measured
 from launcher.planner.types import Calibration, Rate
 from tests.bench.samples import STEADY, record, scaled
-from tests.builders import cpu_machine
+from tests.builders import cpu_machine, gpu_machine
 from tests.cli.sandbox import Sandbox
 from tests.hardware.test_calibration import run
 from tests.planner.builders import RATES, files_of, make_plan
@@ -88,6 +89,36 @@ def test_a_run_corrects_later_plans_and_says_so_in_a_line(world: World, capsys: 
         assert ts == pytest.approx(one.samples_ts[0], rel=0.06)
         old = before.ts(one.test)
         assert one.predicted_ts == old, "the record keeps the prediction as it was"
+
+
+def test_a_device_that_no_table_knows_is_predicted_after_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It once said that later plans rest on the runs, and they went on saying that the speed is not known."""
+    here = gpu_machine(description="A GPU of tomorrow")
+
+    def known(hardware: Hardware, state_dir: Path | None) -> dict[str, Rate]:
+        runs = () if state_dir is None else kept_runs(hardware, state_dir=state_dir)
+        return with_measured({**RATES, "CUDA0": Rate()}, hardware, runs)
+
+    def fit_here(hardware: Hardware, state_dir: Path | None) -> Calibration | None:
+        runs = () if state_dir is None else kept_runs(hardware, state_dir=state_dir)
+        return fit(runs, costs.unit_costs(hardware, known(hardware, state_dir)))
+
+    world = World(cache_dir=tmp_path, state_dir=tmp_path / "state", rates=known, calibration=fit_here)
+    files = files_of("gpt-oss-20b", "MXFP4")
+    plan = make_plan(here, files=files, rates=known(here, None))
+    assert plan.tg_ts is None
+    ready = Prepared(hardware=here, plan=plan, weights=files.weights[plan.file.name])
+    calibrate([record(scaled(0.9), n_gen=64)], predictor_of(ready, world), [], world)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("calibrated by 1 test: tg64 unknown -> ")
+    after = predictor_of(ready, world).ts(BenchTest(n_gen=64))
+    assert after == pytest.approx(90, rel=0.05)
+    forget_runs(state_dir=tmp_path / "state")
+    calibrate([record(scaled(9.0), n_prompt=512, n_gen=0)], predictor_of(ready, world), [], world)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "kept 1 test: decoding has to be measured too before speeds with these devices can be predicted"
 
 
 def test_a_calibration_changes_speeds_and_nothing_else(world: World) -> None:

@@ -96,16 +96,22 @@ def calibrate(records: Sequence[BenchRecord], predictor: Predictor, files: Seque
         say(f"the calibration in {state} cannot be written: {error.strerror or error}")
         return
     now = world.calibration(hardware, state)
+    # A device that no table knows has its rates by these very runs.
+    later = replace(predictor, subject=replace(predictor.subject, rates=world.rates(hardware, state)))
     said = []
     for test in dict.fromkeys(record.test for record in records if record.engine != "server"):
-        before, after = predictor.ts(test), predictor.ts(test, now)
-        if before is not None and after is not None:
-            said.append(f"{test.name} {_speed(before)} -> {_speed(after)}")
+        before, after = predictor.ts(test), later.ts(test, now)
+        if after is not None:
+            said.append(f"{test.name} {'unknown' if before is None else _speed(before)} -> {_speed(after)}")
     more = f" and {len(said) - _SHOWN} more" if len(said) > _SHOWN else ""
     n = len(found.runs)
     but = f" (not: {unused})" if unused else ""
+    tests = f"{n} {'test' if n == 1 else 'tests'}{but}"
+    if not said:  # prompts alone tell nothing of a device's memory
+        say(f"kept {tests}: decoding has to be measured too before speeds with these devices can be predicted")
+        return
     say(
-        f"calibrated by {n} {'test' if n == 1 else 'tests'}{but}: {', '.join(said[:_SHOWN])}{more} tok/s; "
+        f"calibrated by {tests}: {', '.join(said[:_SHOWN])}{more} tok/s; "
         "later plans rest on it (gpt-oss bench calibration)"
     )
 

@@ -36,7 +36,15 @@ def _rates(hardware: Hardware, state_dir: Path | None) -> Mapping[str, Rate]:
     from launcher.hardware.ram_probe import measured_ram
     from launcher.hardware.rates import rates_of
 
-    return rates_of(hardware, measured_ram=None if state_dir is None else measured_ram(hardware, state_dir=state_dir))
+    if state_dir is None:
+        return rates_of(hardware)
+    rates = rates_of(hardware, measured_ram=measured_ram(hardware, state_dir=state_dir))
+    if not hardware.devices:
+        return rates
+    from launcher.hardware.calibration import kept_runs
+    from launcher.planner.measured_rates import with_measured
+
+    return with_measured(rates, hardware, kept_runs(hardware, state_dir=state_dir))
 
 
 def _calibration(hardware: Hardware, state_dir: Path | None) -> Calibration | None:
