@@ -123,7 +123,11 @@ def test_a_dry_run_tells_files_and_sizes_and_fetches_nothing(github: FakeGitHub,
 def test_without_a_network_nothing_is_looked_up(github: FakeGitHub, shelf: Shelf) -> None:
     offline = replace(PREBUILT, offline=True)
     assert refused(NetworkError, offline, shelf=shelf) == "cpu-0.3.36 is to be downloaded, and offline mode is on"
-    assert "offline mode is on" in refused(NetworkError, InstallWishes(version="latest", offline=True))
+    with pytest.raises(NetworkError, match="offline mode is on") as caught:
+        run_install(
+            InstallWishes(backend="cuda", version="latest", offline=True), dry_run=False, yes=True, as_json=False
+        )
+    assert caught.value.hint == "gpt-oss engine install cuda --version latest"
     assert github.asked == []
 
 

@@ -33,3 +33,9 @@ def test_loopback_servers_stand_for_gpus_that_are_not_here(sandbox: Sandbox) -> 
     found = json.loads(done.out)["verification"]
     assert (found["ok"], found["stood_in"]) == (True, True)
     assert {row["device"] for row in found["rows"]} == {"CUDA0", "CPU"}
+
+
+def test_without_a_hub_a_file_that_is_not_here_is_named_with_the_command_that_asks_again(sandbox: Sandbox) -> None:
+    done = sandbox.refused("plan", "--model", "20b", "--verify", "--offline")
+    assert "is not on this disk, and its header cannot be read without the hub" in done.error
+    assert "--model" in done.hint, "the bug: the hint was for another model"

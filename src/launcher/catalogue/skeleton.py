@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import tempfile
 from pathlib import Path
 from typing import BinaryIO
@@ -28,21 +29,30 @@ def skeleton(file: ModelFile, *, cache_dir: Path, open_remote: OpenRemote | None
         return file.local_path
     key = header_key(file)
     if key is None or file.repo is None or any(part.size_bytes is None for part in file.parts):
-        raise DamagedFileError(
-            f"the hub does not say what {file.name} holds", path=file.parts[0].path, hint="gpt-oss plan --refresh"
-        )
+        if open_remote is None:
+            raise _not_here(file, file.parts[0].path)
+        what = f"the hub does not say what {file.name} holds"
+        raise DamagedFileError(what, path=file.parts[0].path, hint=_again(file))
     folder = cache_dir / "skeletons" / key
     paths = [folder / Path(part.path).name for part in file.parts]
     for part, path in zip(file.parts, paths, strict=True):
         if path.is_file() and path.stat().st_size == part.size_bytes:
             continue
         if open_remote is None:
-            raise DamagedFileError(
-                f"the header of {file.name} is not on this disk", path=part.path, hint="gpt-oss plan --refresh"
-            )
+            raise _not_here(file, part.path)
         with open_remote(file.repo, part.path, revision=file.revision) as stream:
             _write(stream, part, path, where=f"{file.repo}/{part.path}")
     return paths[0]
+
+
+def _again(file: ModelFile) -> str:
+    """The command that asks the hub of this file anew."""
+    return f"gpt-oss plan --verify --refresh --model {shlex.quote(file.name)}"
+
+
+def _not_here(file: ModelFile, path: str) -> DamagedFileError:
+    what = f"{file.name} is not on this disk, and its header cannot be read without the hub"
+    return DamagedFileError(what, path=path, hint=_again(file))
 
 
 def _write(stream: BinaryIO, part: FilePart, path: Path, *, where: str) -> None:

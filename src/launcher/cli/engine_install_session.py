@@ -130,7 +130,7 @@ def decide(
     from launcher.doctor.sources import Sources
     from launcher.doctor.system import read_platform
 
-    version = _newest(newest, own, offline=offline) if wishes.version == LATEST else wishes.version
+    version = _newest(newest, own, wishes, offline=offline) if wishes.version == LATEST else wishes.version
     version = version_named(version)
     backend = backend_named(wishes.backend, auto=True)
     wish = Wish(backend=backend, how=_how(wishes.how), version=version)
@@ -220,10 +220,11 @@ def _how(text: str | None) -> How | None:
     raise UsageError(f"--how takes build or prebuilt, not {text!r}", hint="gpt-oss engine install --how prebuilt")
 
 
-def _newest(newest: Callable[[Folders], str], own: Folders, *, offline: bool) -> str:
+def _newest(newest: Callable[[Folders], str], own: Folders, wishes: InstallWishes, *, offline: bool) -> str:
     if offline:
         raise NetworkError(
-            "the newest version is asked of your package index, and offline mode is on", hint="gpt-oss engine install"
+            "the newest version is asked of your package index, and offline mode is on",
+            hint=f"gpt-oss engine install {wishes.backend} --version latest",
         )
     say("asking your package index for the newest llama-cpp-python")
     found = newest(own)
