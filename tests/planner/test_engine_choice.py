@@ -208,6 +208,21 @@ def test_where_nothing_fits_the_nearest_miss_is_told() -> None:
     assert (rows[1].name, rows[1].fits, rows[1].reason) == ("cuda-0.3.36", False, "--device CUDA7")
 
 
+def test_a_device_that_no_build_has_is_refused_with_the_devices_that_there_are() -> None:
+    """The environment's build once answered for all: `this engine's devices are: none`, beside a GPU of another."""
+    refusals = [Refusal(hardware=one, error=UsageError(one.engine.name)) for one in (CPU_ONLY, CUDA)]
+    assert nearest_refusal(refusals).message == "cuda-0.3.36"
+
+
+def test_a_gpu_that_is_slower_than_the_processor_is_told_with_the_way_out() -> None:
+    slow = {**RATES, "Vulkan0": replace(RATES["Vulkan0"], bandwidth=Estimate(value=5e9, basis="measured"))}
+    gpu_first, own = option(VULKAN, slow, "gpt-oss-20b"), option(CPU_ONLY, slow, "gpt-oss-20b")
+    assert choose_engine([own, gpu_first], PlanRequest()) is gpu_first
+    assert choose_engine([own, gpu_first], PlanRequest(prefer="speed")) is own
+    rows = engine_rows(gpu_first, [own, gpu_first], [], [])
+    assert rows[1].reason == "less of the model is on a GPU; --prefer speed goes by the speeds"
+
+
 def test_a_build_that_is_left_out_is_named_with_the_reason() -> None:
     others = (OtherEngine(name="cuda-0.3.36", left_out="it crashed"), OtherEngine(name="cpu-0.3.36"))
     assert left_out_notes(replace(CPU_ONLY, other_engines=others)) == ("Engine cuda-0.3.36 is left out: it crashed",)

@@ -22,6 +22,7 @@ _AS_PREDICTED = 0.8
 """Nor does a prediction within 20 % of what was measured with another build: published runs lie so far from theirs
 (planner/README.md, tests/data/planner)."""
 _NO_PROGRAMS = "it has no llama-server"
+_SLOWER_TIER = "less of the model is on a GPU; --prefer speed goes by the speeds"
 _AS_GOOD = "no better than the choice"
 _ORDER = ("CUDA", "ROCm", "MUSA", "MTL", "SYCL", "Vulkan", "WebGPU", "OpenCL", "CANN", "BLAS", "RPC", "OPENVINO")
 """Registry names in the order in which ggml registers backends (ggml/src/ggml-backend-reg.cpp, the constructor of
@@ -154,7 +155,10 @@ def _backend_rank(plan: Plan) -> int:
 def nearest_refusal(refusals: Sequence[Refusal]) -> DoesNotFitError | UsageError:
     """What to tell where no build has a plan: the nearest miss. What one of them can't do another may be asked for."""
     misses = [refusal.error for refusal in refusals if isinstance(refusal.error, DoesNotFitError)]
-    return min(misses, key=_lacks_bytes) if misses else refusals[0].error
+    if misses:
+        return min(misses, key=_lacks_bytes)
+    # A device that none of them has: the one with the most tells the most names that there are.
+    return max(refusals, key=lambda refusal: len(refusal.hardware.devices)).error
 
 
 def _lacks_bytes(error: DoesNotFitError) -> int:
@@ -218,7 +222,10 @@ def _why_not(option: Option, chosen: Option) -> str:
     rules = (
         (option.n_params < chosen.n_params, f"a smaller model than with {best.hardware.engine.name}"),
         (_n_ctx(option) < min(GOOD_N_CTX, _n_ctx(chosen)), f"only {_n_ctx(option)} tokens of context"),
-        (_tier_rank(plan) > _tier_rank(best), "needs a slower placement"),
+        (
+            _tier_rank(plan) > _tier_rank(best),
+            _SLOWER_TIER if _may_gain(option, chosen) else "needs a slower placement",
+        ),
         (round(_dense_bpw(plan), 1) < round(_dense_bpw(best), 1), "fewer bits"),
         (_is_slower(option, chosen), "slower than the choice"),
         (_may_be_faster(option, chosen), f"only one of the two was measured: gpt-oss bench --build {unmeasured}"),
@@ -226,6 +233,11 @@ def _why_not(option: Option, chosen: Option) -> str:
         (len(plan.hardware.cpu.isa) < len(best.hardware.cpu.isa), "uses fewer of the CPU's instruction sets"),
     )
     return next((reason for lost, reason in rules if lost), _AS_GOOD)
+
+
+def _may_gain(option: Option, chosen: Option) -> bool:
+    """Whether `--prefer speed` would take it: a GPU may be slower than the processor beside it."""
+    return option.plan.tg_ts is not None and chosen.plan.tg_ts is not None and _is_slower(chosen, option)
 
 
 def _may_be_faster(option: Option, chosen: Option) -> bool:
