@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from launcher.hardware.crashes import FOLDER, crash_of
-from tests.cli.terminal import terminal
+from tests.cli.terminal import CTRL_C, terminal
 from tests.store.build import wait_until
 from tests.systems import LINUX
 
@@ -127,6 +127,23 @@ def test_signals_end_both(here: Here, number: signal.Signals, code: int) -> None
         assert process.wait(10) == code
         with suppress(psutil.NoSuchProcess):
             child.wait(10)
+
+
+def test_an_interrupt_that_is_sent_to_the_parent_alone_reaches_the_command(here: Here) -> None:
+    """As another program ends it, or `kill -INT`; what the terminal sends goes to both."""
+    with here.start("time.sleep(60)") as process:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == -signal.SIGINT
+
+
+def test_an_interrupt_of_the_terminals_reaches_the_command_once(here: Here) -> None:
+    how = "[signal.signal(signal.SIGINT, lambda *_: print('once')), print('ready'), time.sleep(1.0), time.sleep(0.2)]"
+    lines = "import os, sys; os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    with terminal(*here.argv(how)[1:], env=here.environ, cwd=here.state.parent, program=lines) as screen:
+        screen.wait_for("ready")
+        screen.type(CTRL_C)
+        screen.end()
+        assert screen.text.count("once") == 1
 
 
 def test_where_it_stops_itself_both_stop_and_go_on_together(here: Here) -> None:
