@@ -112,6 +112,8 @@ def test_a_child_is_tied_on_linux_alone() -> None:
     assert words[-3:] == ["llama-server", "--port", "1"]
     assert Path(words[2]).is_file()
     assert tied(["llama-server"], system="win32") == ["llama-server"]
+    assert "--ask" not in words
+    assert tied(["ninja"], ask=True, system="linux")[3:] == ["--ask", words[3], "ninja"]
 
 
 def test_what_starts_children_can_be_imported_where_there_is_no_module_resource() -> None:

@@ -22,10 +22,12 @@ from launcher.builds.progress import Watch, planned_steps
 from launcher.builds.record import SITE
 from launcher.builds.source import PACKAGE, Unpacked, get_source
 from launcher.builds.steps import Outcome, run_step
+from launcher.builds.stragglers import end_left, marked
 from launcher.builds.types import Build, BuildRecord, SelfTest, Source
 from launcher.errors import DoesNotFitError, EngineError, LauncherError
 from launcher.hardware.engine_devices import read_engine
 from launcher.paths import write_atomic
+from launcher.system.children import tied
 from launcher.units import format_bytes
 
 _AS_EXPECTED = {"NINJA_STATUS": "[%f/%t] ", "LC_ALL": "C", "VSLANG": "1033"}
@@ -55,7 +57,9 @@ def compile_build(
     if not ready.verdict.possible:
         raise not_here(ready)
     store.check(data_dir, request.name)
-    with disk.locked(cache_dir / "engines", request.name):
+    with disk.locked(cache_dir / "engines", request.name) as alone:
+        if alone:
+            end_left(ready.work.folder)
         return _Compilation(ready, data_dir=data_dir, on_event=on_event, shop=shop).run()
 
 
@@ -70,7 +74,9 @@ class _Compilation:
         self._data_dir = data_dir
         self._tell = on_event
         self._shop = shop
-        self._pip = Pip(command=ready.tools.pip, log=ready.work.log, environ=shop.environ)
+        self._pip = Pip(
+            command=ready.tools.pip, log=ready.work.log, environ={**shop.environ, **marked(ready.work.folder)}
+        )
 
     def run(self) -> Build:
         """All of it, from what an earlier run left."""
@@ -146,8 +152,13 @@ class _Compilation:
             if step is not None:
                 self._tell(step)
 
-        command = [cmake.cmake, "--build", self._work.build.name, "--config", "Release"]
-        self._step([*command, "--parallel", str(self._ready.capacity.jobs)], read)
+        jobs = str(self._ready.capacity.jobs)
+        if cmake.ninja is not None and self._recipe.generator == "Ninja":
+            # Not through CMake: ninja itself has to be asked, since nobody else ends its compilers when we are killed.
+            self._step(tied([cmake.ninja, "-C", self._work.build.name, "-j", jobs], ask=True), read)
+        else:
+            command = [cmake.cmake, "--build", self._work.build.name, "--config", "Release"]
+            self._step([*command, "--parallel", jobs], read)
 
     def _install(self, cmake: CMake, cublas: Path | None) -> None:
         self._tell(Phase(what="installing"))
@@ -165,7 +176,7 @@ class _Compilation:
         self, command: list[str], on_line: Callable[[str], object] = lambda _line: None, *, log: Path | None = None
     ) -> Outcome:
         environ = {**self._cache_settings(), **self._shop.environ, **dict(self._recipe.environment)}
-        environ |= _AS_EXPECTED
+        environ |= _AS_EXPECTED | marked(self._work.folder)
         outcome = run_step(command, cwd=self._work.folder, log=log or self._work.log, environ=environ, on_line=on_line)
         if outcome.returncode != 0:
             raise _Failed(explain(outcome.lines), outcome)

@@ -50,14 +50,15 @@ class Job:
         return done
 
 
-def tied(command: Sequence[str], *, system: str = sys.platform) -> list[str]:
+def tied(command: Sequence[str], *, ask: bool = False, system: str = sys.platform) -> list[str]:
     """The command, behind a step that ties it to the thread that starts it, where the system can.
 
-    Elsewhere a job does that (Windows), or the program itself by the end of its stdin.
+    Elsewhere a job does that (Windows), or the program itself by the end of its stdin. `ask`: by SIGTERM, for one that
+    has to end children of its own.
     """
     if system != "linux":
         return list(command)
-    return [sys.executable, "-I", str(_DEATHSIG), str(os.getpid()), *command]
+    return [sys.executable, "-I", str(_DEATHSIG), *(["--ask"] if ask else []), str(os.getpid()), *command]
 
 
 def start_in_background(

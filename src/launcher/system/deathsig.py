@@ -1,6 +1,8 @@
 """Become another program that ends when its parent does, however the parent ends, on a large stack. Linux only.
 
-    python -I deathsig.py PARENT_PID PROGRAM ARG ...
+    python -I deathsig.py [--ask] PARENT_PID PROGRAM ARG ...
+
+With `--ask` it is SIGTERM, which a program with children of its own can pass on, and the stack stays as it is.
 
 Run as a file of its own: subprocess's preexec_fn would run Python in a fork of a process that has threads.
 """
@@ -21,14 +23,17 @@ of 1,900,000 (270 bytes each, measured)."""
 
 
 def main() -> None:
-    """Ask the kernel for SIGKILL at the parent's death, then become the program."""
-    parent, program = int(sys.argv[1]), sys.argv[2:]
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    if os.getppid() != parent:  # it died before it was asked for
+    """Ask the kernel for a signal at the parent's death, then become the program."""
+    asked = sys.argv[1] == "--ask"
+    parent, *program = sys.argv[2:] if asked else sys.argv[1:]
+    number = signal.SIGTERM if asked else signal.SIGKILL
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+    if os.getppid() != int(parent):  # it died before it was asked for
         sys.exit(1)
-    _soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
-    size = STACK_BYTES if hard == resource.RLIM_INFINITY else min(STACK_BYTES, hard)
-    resource.setrlimit(resource.RLIMIT_STACK, (size, hard))
+    if not asked:
+        _soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
+        size = STACK_BYTES if hard == resource.RLIM_INFINITY else min(STACK_BYTES, hard)
+        resource.setrlimit(resource.RLIMIT_STACK, (size, hard))
     os.execv(program[0], program)  # noqa: S606  # no shell: arguments as they are
 
 
