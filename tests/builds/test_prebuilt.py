@@ -13,12 +13,13 @@ import pytest
 
 from launcher.builds import store
 from launcher.builds.commit import commit_of
+from launcher.builds.disk import locked
 from launcher.builds.fetching import Fetcher
 from launcher.builds.prebuilt import Means, environment_bindings, install, look_up
 from launcher.builds.releases import GitHub
 from launcher.builds.selftest import self_test
 from launcher.builds.shelf import Pinned
-from launcher.errors import DamagedFileError, DoesNotFitError, EngineError, LauncherError, NetworkError
+from launcher.errors import DamagedFileError, DoesNotFitError, EngineError, LauncherError, NetworkError, UsageError
 from launcher.hardware.engine_devices import read_engine
 from launcher.store.disk import free_bytes
 from tests.builds import archives
@@ -92,6 +93,15 @@ def test_a_release_becomes_a_build_that_passes_its_self_test(github: FakeGitHub,
     assert store.installed(tmp_path / "data")[0] == (build,)
     assert read_engine(build.package).devices is not None
     assert left(tmp_path) == []
+
+
+def test_nobody_clears_archives_that_are_being_unpacked(github: FakeGitHub, tmp_path: Path) -> None:
+    def test(_build: Build) -> SelfTest:
+        with pytest.raises(UsageError, match="another process"), locked(tmp_path / "cache", "cpu-0.3.36"):
+            pass
+        return PASSED
+
+    assert make(github, tmp_path, archives.release(), test=test).usable
 
 
 def test_programs_find_their_libraries_beside_themselves_and_both_are_one_file(

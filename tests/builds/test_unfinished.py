@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from launcher.builds.disk import locked
-from launcher.builds.unfinished import clear, unfinished, work_folder
+from launcher.builds.unfinished import begun, clear, unfinished, work_folder
 from launcher.errors import UsageError
+from launcher.system.locks import held
 
 
 def begin(cache: Path, name: str) -> Path:
@@ -39,3 +40,32 @@ def test_one_that_is_being_compiled_stays(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="another process"):
             clear(tmp_path, "cuda-0.3.36")
     assert folder.is_dir()
+
+
+def test_archives_of_a_download_that_was_given_up(tmp_path: Path) -> None:
+    """The bug: hundreds of megabytes stayed, and nothing told of them."""
+    folder = work_folder(tmp_path, "downloads")
+    folder.mkdir(parents=True)
+    lock = folder / "0123-cudart.tar.gz.lock"
+    lock.touch()
+    assert begun(tmp_path) == (), "a lock takes no room"
+    (folder / "0123-llama.tar.gz").write_bytes(b"x" * 1000)
+    (folder / "0123-cudart.tar.gz.part").write_bytes(b"x" * 500)
+    (found,) = unfinished(tmp_path)
+    assert (found.name, found.backend, found.size_bytes, found.busy) == ("downloads", None, 1500, False)
+    assert clear(tmp_path, "downloads") == 1500
+    assert list(folder.iterdir()) == [lock]
+    assert unfinished(tmp_path) == ()
+
+
+@pytest.mark.parametrize("lock", ["0123-llama.tar.gz.lock", ".cuda-0.3.36.lock"])
+def test_archives_that_are_fetched_or_unpacked_stay(tmp_path: Path, lock: str) -> None:
+    folder = work_folder(tmp_path, "downloads")
+    folder.mkdir(parents=True)
+    archive = folder / "0123-llama.tar.gz"
+    archive.write_bytes(b"x")
+    with held(folder / lock):
+        assert [each.busy for each in unfinished(tmp_path)] == [True]
+        with pytest.raises(UsageError, match="another process"):
+            clear(tmp_path, "downloads")
+    assert archive.is_file()

@@ -16,6 +16,7 @@ from launcher.cli.engine_selftest import print_results, run_self_tests
 from launcher.cli.engine_session import list_engines, remove_engine, use_engine
 from launcher.errors import DamagedFileError, EngineError, LauncherError, UsageError
 from launcher.hardware.crashes import keep_crash
+from launcher.system.locks import held
 from tests.builds.copies import FAILED, PASSED, copy_build, replace_file
 from tests.cli.sandbox import Sandbox, assert_runnable
 from tests.cli.terminal import terminal
@@ -199,6 +200,23 @@ def test_what_was_compiled_of_an_engine_is_told_and_cleared(data: Path, tmp_path
     remove_engine("cuda-0.3.36", yes=True, as_json=False)
     assert [child.name for child in (tmp_path / "cache" / "engines").glob("[a-z]*")] == []
     assert [build.name for build in store.installed(data)[0]] == ["vulkan-0.3.36"]
+
+
+def test_archives_that_were_left_are_told_and_cleared(data: Path, tmp_path: Path, capsys: Said) -> None:
+    folder = tmp_path / "cache" / "engines" / "downloads"
+    folder.mkdir(parents=True)
+    archive = folder / "0123-llama.tar.gz"
+    archive.write_bytes(bytes(5 << 20))
+    list_engines(devices=False, as_json=False)
+    told = "begun to be downloaded (5.0 MiB): `gpt-oss engine install` goes on, `gpt-oss engine remove downloads` frees"
+    assert told in capsys.readouterr().out
+    with held(folder / "0123-llama.tar.gz.lock"):
+        list_engines(devices=False, as_json=False)
+        assert "a ready-made engine is being downloaded (5.0 MiB so far)" in capsys.readouterr().out
+    remove_engine("downloads", yes=True, as_json=False)
+    assert capsys.readouterr().err == "removed downloads: 5.0 MiB freed\n"
+    assert not archive.exists()
+    assert len(store.installed(data)[0]) == 2
 
 
 def test_removing_asks_on_a_terminal(tmp_path: Path) -> None:

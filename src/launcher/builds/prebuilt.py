@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError
@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from launcher.builds import store
 from launcher.builds.commit import commit_of
-from launcher.builds.disk import told
+from launcher.builds.disk import locked, told
 from launcher.builds.fetching import Fetcher
 from launcher.builds.program import ask_version, server_in
 from launcher.builds.record import SITE
@@ -147,11 +147,19 @@ def install(found: Found, means: Means) -> Build:
 
     Raises:
         LauncherError: it can't be fetched, unpacked or added, or is not of the commit that it should be of.
-        UsageError: an older one that it would replace is in use.
+        UsageError: an older one that it would replace is in use, or another process is installing it.
     """
     store.check(means.data_dir, found.name)
     _check_room(found, means)
-    paths = means.fetcher.fetch(found.assets)
+    with locked(means.fetcher.folder, found.name):  # nobody clears the archives before they are unpacked
+        paths = means.fetcher.fetch(found.assets)
+        build = _kept(found, paths, means)
+        means.fetcher.forget(found.assets)
+    return build
+
+
+def _kept(found: Found, paths: Sequence[Path], means: Means) -> Build:
+    """The archives as a build of the store."""
     with store.staged(means.data_dir, found.name) as staging:
         site = staging / SITE
         means.tell("unpacking")
@@ -178,9 +186,7 @@ def install(found: Found, means: Means) -> Build:
         means.tell("testing it: the demo model's answers against those that are known to be right")
         result = means.self_test(Build(name=found.name, site=site, record=record))
         record = replace(record, self_test=result)
-        build = store.add(staging, record)
-    means.fetcher.forget(found.assets)
-    return build
+        return store.add(staging, record)
 
 
 def _check_room(found: Found, means: Means) -> None:

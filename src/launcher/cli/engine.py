@@ -96,7 +96,7 @@ def remove(
     json: options.Json = False,
     debug: options.Debug = False,  # noqa: ARG001
 ) -> None:
-    """Remove an engine, or what was compiled of one. Asks before; without a terminal it takes --yes.
+    """Remove an engine, or what was compiled or downloaded of one. Asks before; without a terminal it takes --yes.
 
     One that a running program uses is not removed. Where it was the chosen one, the choice goes back to `auto`.
 

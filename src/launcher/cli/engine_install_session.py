@@ -23,6 +23,7 @@ from launcher.builds.shelf import Shelf, read_shelf
 from launcher.builds.source import get_source, known_sha256, pinned_version
 from launcher.builds.toolchain import probe_toolchain
 from launcher.builds.types import AUTO, Backend, Build
+from launcher.builds.unfinished import DOWNLOADS, work_folder
 from launcher.cli.context import is_offline, load_settings
 from launcher.cli.download import DownloadBar
 from launcher.cli.engine_build_session import Wishes, run_build
@@ -166,7 +167,7 @@ def install_found(found: Found, own: Folders) -> Build:
     machine = Machine()
     with DownloadBar() as bar:
         fetcher = Fetcher(
-            folder=own.cache / "engines" / "downloads",
+            folder=work_folder(own.cache, DOWNLOADS),
             retry=f"gpt-oss engine install {found.archive.backend} --how prebuilt",
             progress=bar,
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from launcher.builds.disk import size_bytes
 from launcher.builds.types import AUTO, Build, DamagedBuild, SelfTest, Source
-from launcher.builds.unfinished import Unfinished
+from launcher.builds.unfinished import DOWNLOADS, Unfinished
 from launcher.cli.columns import BOLD, DIM, Cell, Column, is_styled, table, terminal_width
 from launcher.hardware.engine_devices import EngineDevice, parse_version
 from launcher.text import printable
@@ -177,6 +177,11 @@ def _next(engines: Sequence[Engine], damaged: Sequence[DamagedBuild]) -> list[st
 
 def _begun(left: Unfinished) -> str:
     size = format_bytes(left.size_bytes)
+    if left.name == DOWNLOADS and left.busy:
+        return f"a ready-made engine is being downloaded ({size} so far)"
+    if left.name == DOWNLOADS:
+        go_on, remove = "gpt-oss engine install", f"gpt-oss engine remove {DOWNLOADS}"
+        return f"a ready-made engine was begun to be downloaded ({size}): `{go_on}` goes on, `{remove}` frees its room"
     if left.busy:
         return f"{left.name} is being compiled ({size} so far)"
     go_on, remove = f"gpt-oss engine build {left.backend}", f"gpt-oss engine remove {shlex.quote(left.name)}"
