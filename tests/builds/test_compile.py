@@ -86,7 +86,7 @@ def log_of(root: Path) -> str:
 @needs_cmake
 def test_from_an_archive_into_the_store(tmp_path: Path, tools: Toolchain) -> None:
     events: list[Event] = []
-    archive = write_sdist(tmp_path / "sdist")
+    archive = write_sdist(tmp_path / "sdist", changes={".git/modules/vendor/llama.cpp/HEAD": "0c1e570" * 5 + "01234"})
     build = run(tmp_path, tools, archive, on_event=events.append, request={"sha256": sha256_of(archive)})
     assert build.name == "cpu-9.9.9"
     assert build.usable
@@ -112,6 +112,7 @@ def test_from_an_archive_into_the_store(tmp_path: Path, tools: Toolchain) -> Non
     folder = build.site.parent
     log = (folder / "build.log").read_text()
     assert "cmake" in log
+    assert "-DLLAMA_BUILD_COMMIT=0c1e570 -DGIT_EXE= " in log
     assert "--ask" in log or tools.ninja is None, "the compilers end with the launcher"
     assert (folder / "licences" / "0-LICENSE.md").read_text() == "MIT\n"
     done = subprocess.run([build.site / "bin" / "llama-server"], capture_output=True, text=True, check=True, timeout=30)

@@ -20,7 +20,8 @@ from launcher.builds.pip import Pip
 from launcher.builds.prepare import Prepared, Workshop, not_here, prepare, recipe_json
 from launcher.builds.progress import Watch, planned_steps
 from launcher.builds.record import SITE
-from launcher.builds.source import PACKAGE, Unpacked, get_source
+from launcher.builds.shelf import read_shelf
+from launcher.builds.source import PACKAGE, Unpacked, commit_definitions, get_source
 from launcher.builds.steps import Outcome, run_step
 from launcher.builds.stragglers import end_left, marked
 from launcher.builds.types import Build, BuildRecord, SelfTest, Source
@@ -93,7 +94,7 @@ class _Compilation:
             cublas = get_cublas(self._recipe.cublas, self._work.folder / "cublas", self._pip)
         with self._explained():
             cmake = get_cmake(self._ready.tools, self._work.folder.parent / "tools", self._pip)
-            self._configure(cmake, cublas)
+            self._configure(cmake, cublas, source)
             self._build(cmake)
             self._install(cmake, cublas)
         return self._store(source)
@@ -126,9 +127,11 @@ class _Compilation:
                 size = format_bytes(disk.size_bytes(recipe.parent))
                 yield f"An unfinished compilation holds {size}: {recipe.parent}"
 
-    def _configure(self, cmake: CMake, cublas: Path | None) -> None:
+    def _configure(self, cmake: CMake, cublas: Path | None, source: Unpacked) -> None:
         self._tell(Phase(what="configuring"))
-        definitions = dict(self._recipe.definitions)
+        pinned = read_shelf().pinned.get(self._request.version) if source.known else None
+        told = commit_definitions(self._work.source, self._shop.environ, pinned=pinned.commit if pinned else None)
+        definitions = told | dict(self._recipe.definitions)
         if cublas is not None and self._recipe.cublas is not None:
             definitions |= cublas_definitions(cublas, definitions.get("CMAKE_CUDA_FLAGS"))
         definitions |= {"SKBUILD_PLATLIB_DIR": str(self._work.site), "CMAKE_INSTALL_PREFIX": str(self._work.site)}

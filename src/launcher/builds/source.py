@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+import subprocess
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
@@ -19,6 +21,9 @@ from launcher.errors import DamagedFileError, NetworkError
 PACKAGE = "llama-cpp-python"
 _FILE = re.compile(r"llama_cpp_python-(\d[\w.]*)\.tar\.gz", re.IGNORECASE)
 _DONE = ".unpacked"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+GIT_TIMEOUT_S = 20.0
+"""It reads two files; a home folder over a network may be slow."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +57,37 @@ def known_sha256(version: str, folder: Path | None = None) -> str | None:
             f"{path.name}: {error}", path=str(path), hint="uv sync --reinstall-package gpt-oss-launcher"
         ) from error
     return found if isinstance(found, str) else None
+
+
+def commit_definitions(tree: Path, environ: Mapping[str, str], *, pinned: str | None = None) -> dict[str, str]:
+    """CMake's definitions that tell llama.cpp its commit, where git does not: it would call itself `unknown`.
+
+    The archive has it, as git's note of a submodule; `pinned` is what else is known. Git may not be here, may take the
+    folder for somebody else's, or find the repository of a home folder that this one lies in.
+    """
+    try:
+        noted = (tree / ".git/modules/vendor/llama.cpp/HEAD").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        noted = ""
+    commit = noted if _COMMIT.fullmatch(noted) else pinned
+    if commit is None or _told_by_git(tree / "vendor" / "llama.cpp", environ) == commit:
+        return {}
+    # ggml has llama.cpp's, unless it finds a git to ask (CMakeLists.txt of both).
+    return {"LLAMA_BUILD_COMMIT": commit[:7], "GIT_EXE": ""}
+
+
+def _told_by_git(folder: Path, environ: Mapping[str, str]) -> str | None:
+    git = shutil.which("git", path=environ.get("PATH"))
+    if git is None:
+        return None
+    try:
+        done = subprocess.run(
+            [git, "rev-parse", "HEAD"], cwd=folder, env=dict(environ), stdin=subprocess.DEVNULL, capture_output=True,
+            text=True, errors="replace", timeout=GIT_TIMEOUT_S, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
 
 
 def get_source(request: CompileRequest, work: Work, pip: Pip) -> Unpacked:
