@@ -310,3 +310,9 @@ def test_the_recipe_is_kept_for_a_second_run(tmp_path: Path) -> None:
         run(tmp_path, toolchain(), tmp_path / "nothing.tar.gz")
     kept = json.loads((tmp_path / "cache/engines/cpu-9.9.9/recipe.json").read_text())
     assert ["GGML_RPC", "ON"] in kept["definitions"]
+    # A machine of another kind that shares this folder starts afresh.
+    (tmp_path / "cache/engines/cpu-9.9.9/build").mkdir()
+    request = CompileRequest(backend="cpu", version="9.9.9")
+    for arch, resumes in (("x86_64", True), ("aarch64", False)):
+        tools = toolchain(arch=arch)
+        assert prepare(request, cache_dir=tmp_path / "cache", workshop=shop(tools)).resumes == resumes

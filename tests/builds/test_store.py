@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from launcher.builds.types import AUTO, Build
 from launcher.builds.users import User, users_of
 from launcher.errors import DamagedFileError, EngineError, LauncherError, UsageError
 from tests.builds.copies import FAILED, record
+from tests.cli.sandbox import assert_runnable
 from tests.systems import LINUX, POSIX
 
 
@@ -99,16 +101,37 @@ def test_a_build_in_use_is_not_replaced_nor_removed(tmp_path: Path) -> None:
         return (User(pid=7, name="llama-server"), User(pid=8, name=None))
 
     with (
-        pytest.raises(UsageError, match=r"in use by llama-server \(pid 7\), a process \(pid 8\): it cannot"),
+        pytest.raises(UsageError, match=r"in use by llama-server \(pid 7\), a process \(pid 8\): it cannot") as caught,
         store.staged(tmp_path, "cpu-1") as staging,
     ):
         store.add(fill(staging, "new"), record("cpu-1"), users=used)
+    assert caught.value.hint == store.show_processes(["7", "8"])
     with pytest.raises(UsageError, match="cannot be replaced"), store.staged(tmp_path, "cpu-1", users=used):
         pytest.fail("nothing is put into it")
     with pytest.raises(UsageError, match="cannot be removed now"):
         store.remove(tmp_path, "cpu-1", users=used)
     assert (store.find(tmp_path, "cpu-1").package / "__init__.py").read_text() == "old"
     assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize(("system", "command"), [("linux", "ps -fp 7,8"), ("win32", 'tasklist /fi "pid eq 7"')])
+def test_who_uses_it_can_be_looked_up(system: str, command: str) -> None:
+    """The bug: `gpt-oss ps` was named, which shows servers alone."""
+    assert store.show_processes(["7", "8"], system=system) == command
+    assert_runnable(command)
+
+
+def test_a_build_of_another_kind_of_machine_is_not_replaced(tmp_path: Path) -> None:
+    """The bug: in a shared home folder each machine took the other's engine away."""
+    path = make(tmp_path, text="theirs").site.parent / "engine.json"
+    path.write_text(path.read_text().replace(f'"arch": "{platform.machine()}"', '"arch": "s390x"'))
+    with pytest.raises(UsageError, match=r"cpu-1 is here for \w+ on s390x") as caught, store.staged(tmp_path, "cpu-1"):
+        pytest.fail("nothing is put into it")
+    assert_runnable(str(caught.value.hint))
+    assert_runnable(caught.value.details[-1].partition(": ")[2])
+    assert "theirs" in (store.find(tmp_path, "cpu-1").package / "__init__.py").read_text()
+    store.remove(tmp_path, "cpu-1")
+    make(tmp_path, text="ours")
 
 
 def test_two_at_once(tmp_path: Path) -> None:

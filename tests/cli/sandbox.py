@@ -27,7 +27,7 @@ _PLAIN = 'exec "$@"'
 """A line of a shell that runs the command as it is."""
 _OF_WINDOWS = ("APPDATA", "COMSPEC", "LOCALAPPDATA", "PATHEXT", "SYSTEMDRIVE", "SYSTEMROOT", "TEMP", "TMP", "WINDIR")
 """Variables without which hardly a program starts there."""
-_TOOLS = frozenset({"hf", "ls", "npm", "unset", "uv"})
+_TOOLS = frozenset({"hf", "ls", "npm", "ps", "tasklist", "unset", "uv"})
 """First words of hints that are commands of others."""
 _ASSIGNMENT = re.compile(r"[A-Z_]+=")
 

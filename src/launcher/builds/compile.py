@@ -104,7 +104,7 @@ class _Compilation:
         with disk.told(self._work.folder):
             shutil.rmtree(self._work.build, ignore_errors=True)
             self._work.log.unlink(missing_ok=True)
-            write_atomic(self._work.recipe, json.dumps(recipe_json(self._recipe), indent=1) + "\n")
+            write_atomic(self._work.recipe, json.dumps(recipe_json(self._recipe, self._ready.tools), indent=1) + "\n")
 
     def _check_room(self) -> None:
         done = disk.size_bytes(self._work.folder)

@@ -104,7 +104,7 @@ def prepare(request: CompileRequest, *, cache_dir: Path, workshop: Workshop | No
         needed_bytes=needed_bytes(request.backend, n_architectures=n, cublas=made.cublas is not None),
         free_bytes=shop.free_bytes(cache_dir),
         expected_s=expected_s(request.backend, n_architectures=n, jobs=room.jobs),
-        resumes=is_same_recipe(work, made) and work.build.is_dir(),
+        resumes=is_same_recipe(work, made, tools) and work.build.is_dir(),
         work=work,
     )
 
@@ -120,17 +120,19 @@ def not_here(ready: Prepared, package_commands: tuple[str, ...] = ()) -> EngineE
     )
 
 
-def is_same_recipe(work: Work, made: Recipe) -> bool:
+def is_same_recipe(work: Work, made: Recipe, tools: Toolchain) -> bool:
     """Whether the build tree that is there was made like this."""
     try:
-        return bool(json.loads(work.recipe.read_text(encoding="utf-8")) == recipe_json(made))
+        return bool(json.loads(work.recipe.read_text(encoding="utf-8")) == recipe_json(made, tools))
     except (OSError, ValueError):
         return False
 
 
-def recipe_json(made: Recipe) -> dict[str, object]:
+def recipe_json(made: Recipe, tools: Toolchain) -> dict[str, object]:
     """What decides whether a build tree can be gone on with."""
     return {
+        # Machines of two kinds may share a home folder.
+        "machine": [tools.system, tools.arch],
         "generator": made.generator,
         "definitions": [list(pair) for pair in made.definitions],
         "environment": [list(pair) for pair in made.environment],

@@ -11,8 +11,9 @@ import json
 import re
 import shlex
 import shutil
+import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from difflib import get_close_matches
@@ -122,8 +123,8 @@ def staged(data_dir: Path, name: str, *, users: FindUsers = users_of) -> Iterato
     """A folder to fill with a build of that name. It is gone at the end of the block, unless `add` took it.
 
     Raises:
-        UsageError: no build can be called so, one that is called so is in use, or another process is making or
-            removing it.
+        UsageError: no build can be called so, one that is called so is in use or of another kind of machine, or
+            another process is making or removing it.
         LauncherError: the folder cannot be made.
     """
     if not _NAME.fullmatch(name) or name in {ENVIRONMENT, AUTO} or name.endswith(".json"):
@@ -131,6 +132,7 @@ def staged(data_dir: Path, name: str, *, users: FindUsers = users_of) -> Iterato
     folder = engines_dir(data_dir)
     clean(data_dir)
     with locked(folder, name):
+        _refuse_if_elsewhere(data_dir, name)
         refuse_if_used(data_dir, name, "replaced", users=users)  # before work is put into it
         with told(folder):
             filling = Path(tempfile.mkdtemp(dir=folder, prefix=f".{name}.", suffix=_FILLING))
@@ -261,10 +263,30 @@ def _left_from(name: str) -> str | None:
     return name.removeprefix(".").removesuffix(_FILLING).rpartition(".")[0] if name.endswith(_FILLING) else None
 
 
+def _refuse_if_elsewhere(data_dir: Path, name: str) -> None:
+    """Raise UsageError where a build of that name is for another kind of machine, which shares this home folder."""
+    for build in installed(data_dir)[0]:
+        if build.name == name and build.elsewhere is not None:
+            raise UsageError(
+                f"{name} is here for {build.elsewhere}, and would be replaced",
+                details=(
+                    "Machines that share a home folder and are of different kinds need a data folder each.",
+                    f"Where that engine is not needed any more: gpt-oss engine remove {shlex.quote(name)}",
+                ),
+                hint=f"GPT_OSS_DATA_DIR=/folder/for/this/machine gpt-oss engine install {name.partition('-')[0]}",
+            )
+
+
 def refuse_if_used(data_dir: Path, name: str, done: str, *, users: FindUsers = users_of) -> None:
     """Raise UsageError where a process runs from a build, or has it in memory. `done`: what cannot be done to it."""
     folder = engines_dir(data_dir) / name
     found = users(folder) if folder.is_dir() else ()
     if found:
         who = ", ".join(f"{user.name or 'a process'} (pid {user.pid})" for user in found[:3])
-        raise UsageError(f"{name} is in use by {who}: it cannot be {done} now", hint="gpt-oss ps")
+        pids = [str(user.pid) for user in found[:3]]
+        raise UsageError(f"{name} is in use by {who}: it cannot be {done} now", hint=show_processes(pids))
+
+
+def show_processes(pids: Sequence[str], *, system: str = sys.platform) -> str:
+    """The command that tells what processes are. `gpt-oss ps` knows servers alone."""
+    return f'tasklist /fi "pid eq {pids[0]}"' if system == "win32" else f"ps -fp {','.join(pids)}"
