@@ -107,8 +107,8 @@ def calibrate(records: Sequence[BenchRecord], predictor: Predictor, files: Seque
     n = len(found.runs)
     but = f" (not: {unused})" if unused else ""
     tests = f"{n} {'test' if n == 1 else 'tests'}{but}"
-    if not said:  # prompts alone tell nothing of a device's memory
-        say(f"kept {tests}: decoding has to be measured too before speeds with these devices can be predicted")
+    if not said:  # prompts alone, and small models, tell nothing of a device's memory
+        say(f"kept {tests}: the speed of these devices is known once decoding of a larger model has been measured")
         return
     say(
         f"calibrated by {tests}: {', '.join(said[:_SHOWN])}{more} tok/s; "

@@ -1,7 +1,8 @@
 """Rates of devices that no table knows, from runs that were measured with them. Pure.
 
 A run's time, less what its other terms take, is what the device's memory takes for a token, or its products for a
-prompt. Of several runs the fastest counts: small models say more of what launching kernels takes than of the device.
+prompt. Small models, and those that are mostly computed elsewhere, tell of what launching kernels takes, or of the
+host: they do not count. Of several runs the fastest does.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from launcher.hardware.types import Hardware
 from launcher.planner.costs import DEVICE_EFFICIENCY, DEVICE_FLOPS_EFFICIENCY, device_term, unit_costs
 from launcher.planner.fit import seconds_of
 from launcher.planner.types import Estimate, MeasuredRun, Rate, SpeedKind
+from launcher.units import MIB
 
-_LEAST_SHARE = 0.1  # of a run's time: what is left for the device where the other terms claim all of it
+_LEAST_SHARE = 0.5  # of a run's time that is left for the device
+_LEAST = {"tg": 128 * MIB, "pp": 1e11}  # bytes of a token, operations of a prompt: a tenth of the 20b's or less
 
 
 def with_measured(rates: Mapping[str, Rate], hardware: Hardware, runs: Sequence[MeasuredRun]) -> dict[str, Rate]:
@@ -57,7 +60,8 @@ def _per_s(run: MeasuredRun, term: str, costs: Mapping[str, float]) -> float | N
     amount = sum(n for step in with_it for way in step for name, n in way if name == term)
     others = tuple(step for step in run.work if step not in with_it)
     rest_s = seconds_of(others, costs) if others else 0.0
-    if not amount or rest_s is None or run.ts <= 0:
+    if amount < _LEAST[run.kind] or rest_s is None or run.ts <= 0:
         return None
     took_s = run.n_tokens / run.ts
-    return amount / max(took_s - rest_s, took_s * _LEAST_SHARE)
+    left_s = took_s - rest_s
+    return amount / left_s if left_s >= took_s * _LEAST_SHARE else None
