@@ -248,11 +248,17 @@ def test_as_it_is_typed(sandbox: Sandbox) -> None:
     done = sandbox.run(*small, "--no-calibrate", "--predict-check=1000")
     assert "calibration" not in done.err
     assert sandbox.run("bench", "calibration").err.startswith("no run of this machine and engine is kept")
+    keep_runs(detect(), [run(18.0, work=(((("Vulkan0 memory", 1e6),),),))], state_dir=state)
+    told = sandbox.run("bench", "calibration").err
+    assert told.startswith(
+        "the 1 run that is kept does not tell how fast these devices are: decoding of a larger model"
+    )
+    assert sandbox.run("bench", "calibration", "--forget").code == 0
     keep_runs(detect(), [run(100.0, work=(((("CPU block", 24.0),),),))], state_dir=state)
     done = sandbox.run("bench", "calibration", "--json")
     assert [row["test"] for row in json.loads(done.out)["runs"]] == ["tg16"]
-    told = json.loads(sandbox.run("plan", "--model", demo(), "--json").out)
-    assert "calibrated by 1 run measured here, the last on 2026-11-25" in told["throughput"][0]["basis"]
+    planned = json.loads(sandbox.run("plan", "--model", demo(), "--json").out)
+    assert "calibrated by 1 run measured here, the last on 2026-11-25" in planned["throughput"][0]["basis"]
     done = sandbox.run("bench", "calibration", "--forget", "--json")
     assert json.loads(done.out) == {"schema": 1, "forgotten": True}
     assert "no run is kept" in sandbox.run("bench", "calibration", "--forget").err

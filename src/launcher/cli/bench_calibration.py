@@ -59,5 +59,10 @@ def calibration(
         print_json(as_json(runs, found, shipped))
     elif runs and found is not None:
         print_calibration(runs, found, shipped)
+    elif runs:
+        n = "1 run that is kept does" if len(runs) == 1 else f"{len(runs)} runs that are kept do"
+        say(
+            f"the {n} not tell how fast these devices are: decoding of a larger model would (gpt-oss bench --model 20b)"
+        )
     else:
         say("no run of this machine and engine is kept; gpt-oss bench measures one")
