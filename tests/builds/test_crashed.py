@@ -14,7 +14,9 @@ from launcher.hardware.crashes import keep_crash
 from launcher.hardware.types import Hardware
 from tests.builds.copies import PASSED
 from tests.builds.test_detect import REPORTS, add, left_out, names
+from tests.fakes.nvml import FakeGpu, FakeNvml
 from tests.hardware.test_detect import CPU_ONLY, machine
+from tests.hardware.trees import plant, write
 
 NAME = "vulkan-0.3.36"
 LATER = "2999-01-01T00:00:00+00:00"
@@ -63,3 +65,28 @@ def test_one_that_is_named_is_taken_with_a_warning(data: Path) -> None:
 def test_a_test_that_passed_since_forgives(data: Path) -> None:
     store.keep_test(store.find(data, NAME), replace(PASSED, date=LATER))
     assert names(found(data)) == ["environment", NAME]
+
+
+def test_a_gpu_whose_engine_crashed_needs_no_other_installed(tmp_path: Path) -> None:
+    """The offer of the first run would have the same engine compiled once more, for an hour."""
+    root = plant("amd_desktop", tmp_path / "root")
+    write(root, "dev/nvidiactl", "")
+    card = machine(root, load_nvml=lambda: FakeNvml(gpus=[FakeGpu(bus_id="00000000:01:00.0")]))
+    for name in ("cuda-0.3.36", "vulkan-0.3.36"):
+        add(tmp_path, name)
+    keep_crash(tmp_path / "state", "cuda-0.3.36", "chat", "Aborted")
+
+    def seen() -> dict[str, tuple[str | None, str | None]]:
+        silent = SilentBuilds(state_dir=tmp_path / "state")
+        machines = detect_all(data_dir=tmp_path, machine=card, read=lambda one: REPORTS[one.name], silent=silent)
+        idle = {one.engine.name: one.idle_devices for one in machines}
+        return {
+            name: next(((gpu.engine, gpu.remedy) for gpu in gpus if gpu.vendor == "NVIDIA"), (None, None))
+            for name, gpus in idle.items()
+        }
+
+    by_vulkan = seen()
+    assert by_vulkan["vulkan-0.3.36"] == (None, None), "it is not idle"
+    assert by_vulkan["environment"][0] == "vulkan-0.3.36"
+    keep_crash(tmp_path / "state", "vulkan-0.3.36", "chat", "Aborted")
+    assert seen() == {"environment": ("cuda-0.3.36", "gpt-oss engine test cuda-0.3.36")}

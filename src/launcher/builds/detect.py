@@ -158,7 +158,8 @@ def detect_all(
         at = own if wanted == ENVIRONMENT else asking.pinned(store.find(data_dir, wanted))
         return (_beside(_only(detect_each((at,), machine)[0]), builds),)
     left_out = {broken.name: broken.what for broken in damaged if not broken.newer}
-    left_out |= {one.name: why for one in builds if (why := one.why_not or asking.trouble(one)) is not None}
+    troubles = {one.name: why for one in builds if one.usable and (why := asking.trouble(one)) is not None}
+    left_out |= {one.name: one.why_not for one in builds if one.why_not is not None} | troubles
     asked = (own, *(asking.at(one) for one in sorted(builds, key=_newest_first) if one.name not in left_out))
     for one in builds:
         if one.elsewhere is not None and one.name != wanted:  # a home folder that machines share: nothing is amiss
@@ -172,7 +173,10 @@ def detect_all(
         problem = found[0].problem if found else left_out.get(wanted, newer or "it is not there")
         left_out[wanted] = f"`gpt-oss engine use` chose it, but {problem}"
         asked = tuple(at for at in asked if at.name != wanted)
-    return _usable(detect_each(asked, machine) if asked else detect_each((own,), machine), left_out, wanted)
+    found = detect_each(asked, machine) if asked else detect_each((own,), machine)
+    # What crashed or hung is here all the same: a GPU needs none installed, but this one to be sound.
+    resting = {one.name: one.record.backend for one in builds if one.name in troubles and one.record is not None}
+    return tuple(may_serve(one, resting, left_alone=True) for one in _usable(found, left_out, wanted))
 
 
 def _checked(build: Build) -> Build:

@@ -242,20 +242,22 @@ def _used_by(idle: IdleDevice, other: Hardware) -> IdleDevice:
     return replace(idle, reason=f"the engine {name} can use it.", remedy=f"gpt-oss plan --build {name}", engine=name)
 
 
-def may_serve(hardware: Hardware, others: Mapping[str, str]) -> Hardware:
+def may_serve(hardware: Hardware, others: Mapping[str, str], *, left_alone: bool = False) -> Hardware:
     """A record whose idle GPUs name a build that was not asked, where its backend can drive them.
 
     Args:
         hardware: of the only build that was asked.
         others: backend of each other build, by its name: `cuda`, `vulkan`, ...
+        left_alone: whether they are not asked for what they did, rather than since another one was chosen.
     """
-    return replace(
-        hardware,
-        idle_devices=tuple(
-            next((_named(idle, name) for name, backend in others.items() if _can_drive(backend, idle)), idle)
-            for idle in hardware.idle_devices
-        ),
-    )
+
+    def named(idle: IdleDevice) -> IdleDevice:
+        if left_alone and idle.engine is not None:
+            return idle
+        able = (name for name, backend in others.items() if _can_drive(backend, idle))
+        return next((_named(idle, name, left_alone=left_alone) for name in able), idle)
+
+    return replace(hardware, idle_devices=tuple(named(idle) for idle in hardware.idle_devices))
 
 
 def _can_drive(backend: str, idle: IdleDevice) -> bool:
@@ -263,7 +265,10 @@ def _can_drive(backend: str, idle: IdleDevice) -> bool:
     return _REGISTRY.get(backend) in serving and idle.remedy is not None  # without one no build would change it
 
 
-def _named(idle: IdleDevice, name: str) -> IdleDevice:
+def _named(idle: IdleDevice, name: str, *, left_alone: bool) -> IdleDevice:
+    if left_alone:
+        reason = f"the engine {name} is for such GPUs, and plans leave it alone."
+        return replace(idle, reason=reason, remedy=f"gpt-oss engine test {name}", engine=name)
     reason = f"the engine {name} is for such GPUs, and another one was chosen."
     return replace(idle, reason=reason, remedy=f"gpt-oss plan --build {name}", engine=name)
 
