@@ -133,6 +133,7 @@ def _opened(state_dir: Path, use: Use) -> IO[str] | None:
     path = _file(state_dir, use.name, use.pid)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
         # Line by line: faulthandler writes past Python's own buffer.
         file = path.open("w", encoding="utf-8", errors="replace", buffering=1)
     except OSError:
