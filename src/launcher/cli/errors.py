@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 
 from launcher.errors import DamagedFileError, EngineError, ExitCode, LauncherError, NetworkError, UsageError
 
+_ERROR = "error: "
 _SHORTEST_TOKEN = 8
 """Less is no token, and taking it out would spoil words."""
 
@@ -102,17 +103,21 @@ def _with_debug(args: Sequence[str]) -> str:
 
 
 def print_error(error: LauncherError) -> None:
-    """One line, its details, its hint; on stderr."""
+    """One line, which a terminal gets folded, its details, its hint; on stderr."""
     from rich.console import Console
     from rich.text import Text
 
+    from launcher.cli.output import fold, stderr_width
     from launcher.system.shell import as_typed
     from launcher.text import printable
 
+    # Hints are commands, which a break would spoil: they are never folded.
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(Text.assemble(("error: ", "bold red"), printable(_masked(_message(error)))))
+    width = stderr_width()
+    told = fold(f"{_ERROR}{printable(_masked(_message(error)))}", width, indent=" " * len(_ERROR))
+    console.print(Text.assemble((_ERROR, "bold red"), told.removeprefix(_ERROR)))
     for line in error.details:
-        console.print(Text(f"  {printable(_masked(line))}"))
+        console.print(Text(fold(f"  {printable(_masked(line))}", width)))
     console.print(Text.assemble(("hint:  ", "bold"), printable(_masked(as_typed(error.hint or _next_command(error))))))
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shlex
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +19,15 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 """Version of every JSON document that a command prints."""
+NARROWEST = 20
+_COLUMNS = re.compile(r"\S {2,}\S")
+_HEAD = re.compile(r" *(?:\S+ )+ +")
+"""`  note      `: what follows goes on under itself."""
+_COMMAND = re.compile(
+    r"`[^`]+`|(?:^|(?<=[:;] )|(?<=  ))(?:[A-Z_]+=\S+ )*(?:gpt-oss|sudo|uv|hf|journalctl|loginctl|winget) [^;`]+"
+)
+"""In backticks, or from its program to the end of the part."""
+_GLUE = "\0"
 
 
 def json_text(record: Any) -> str:
@@ -60,6 +72,47 @@ def talk_console() -> Console:
 
 
 def say(text: str) -> None:
-    """One line of talk on stderr."""
-    sys.stderr.write(text + "\n")
+    """One line of talk on stderr; on a terminal folded at words."""
+    width = stderr_width()
+    sys.stderr.write("\n".join(fold(line, width) for line in text.split("\n")) + "\n")
     sys.stderr.flush()
+
+
+def stderr_width() -> int | None:
+    """Columns of the terminal on stderr; None where it is piped, or so narrow that folding helps nobody."""
+    if not sys.stderr.isatty():
+        return None
+    asked = os.environ.get("COLUMNS", "")
+    try:
+        columns = int(asked) if asked.isdecimal() else os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):  # closed, or no file
+        return None
+    return columns if columns >= NARROWEST else None
+
+
+def fold(line: str, width: int | None, *, indent: str | None = None) -> str:
+    """A line with breaks between words. Commands stay whole, so that they can be copied, and so do columns.
+
+    Args:
+        line: without breaks.
+        width: None: as it is.
+        indent: of all but the first; that of the line, or of what stands beside its name.
+    """
+    if width is None or len(line) <= width:
+        return line
+    head = line[: len(line) - len(line.lstrip(" "))]
+    named = _HEAD.match(line)
+    if named is not None and len(named[0]) <= width / 2:
+        head, indent = named[0], " " * len(named[0])
+    if _COLUMNS.search(line.removeprefix(head)):
+        return line
+    whole = _COMMAND.sub(lambda found: found[0].replace(" ", _GLUE), line)
+    parts = textwrap.wrap(
+        whole[len(head) :],
+        width,
+        initial_indent=head,
+        subsequent_indent=head if indent is None else indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(parts).replace(_GLUE, " ")
