@@ -81,7 +81,8 @@ run_step(tied([sys.argv[2], "-C", "build"], ask=True), cwd=folder, log=folder / 
 @pytest.mark.skipif(shutil.which("ninja") is None, reason="ninja is not here")
 def test_compilers_end_with_a_launcher_that_is_killed(tmp_path: Path) -> None:
     """The bug: after `kill -9` they went on for minutes."""
-    assert sys.platform == "linux"
+    if sys.platform == "win32":
+        return
     ninja = shutil.which("ninja")
     assert ninja is not None
     build = tmp_path / "build"

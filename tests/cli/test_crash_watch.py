@@ -145,7 +145,8 @@ def test_an_interrupt_of_the_terminals_reaches_the_command_once(here: Here) -> N
 
 
 def test_where_it_stops_itself_both_stop_and_go_on_together(here: Here) -> None:
-    assert sys.platform == "linux"
+    if sys.platform == "win32":
+        return
     with here.start("[os.kill(os.getpid(), signal.SIGSTOP), 7][1]") as process:
         wait_until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
         process.send_signal(signal.SIGCONT)
