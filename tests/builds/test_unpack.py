@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import stat
+import struct
 import tarfile
 import zipfile
 from typing import TYPE_CHECKING
@@ -76,6 +78,42 @@ def test_a_zip_without_a_folder_is_unpacked_as_it_is(tmp_path: Path) -> None:
     archive = zipped(tmp_path / "a.zip", **{"llama-server.exe": b"program", "ggml-cuda.dll": b"cuda"})
     unpack(archive, tmp_path / "into")
     assert names(tmp_path / "into") == {"ggml-cuda.dll": b"cuda", "llama-server.exe": b"program"}
+
+
+def test_folders_and_hard_links_of_a_tar(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz", compresslevel=1) as opened:
+        for name, kind, target in (
+            ("top", tarfile.DIRTYPE, ""), ("top/bin", tarfile.DIRTYPE, ""), ("top/bin/llama", tarfile.REGTYPE, ""),
+            ("top/lib/llama", tarfile.LNKTYPE, "top/bin/llama"),
+        ):  # fmt: skip
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname, info.size = kind, target, 7 if kind == tarfile.REGTYPE else 0
+            opened.addfile(info, io.BytesIO(b"program"))
+    unpack(tmp_path / "a.tar.gz", tmp_path / "into")
+    assert names(tmp_path / "into") == {"bin/llama": b"program", "lib/llama": b"program"}
+
+
+def test_folders_and_links_of_a_zip(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as opened:
+        opened.writestr("lib/", b"")
+        opened.writestr("lib/libllama.0.dylib", b"library")
+        link = zipfile.ZipInfo("lib/libllama.dylib")
+        link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+        opened.writestr(link, "libllama.0.dylib")
+        opened.writestr("LICENSE", b"MIT")
+    unpack(tmp_path / "a.zip", tmp_path / "into")
+    assert names(tmp_path / "into") == {
+        "LICENSE": b"MIT", "lib/libllama.0.dylib": b"library", "lib/libllama.dylib": b"library",
+    }  # fmt: skip
+
+
+def test_an_entry_of_another_size_than_it_says_is_refused(tmp_path: Path) -> None:
+    archive = zipped(tmp_path / "a.zip", a=b"0" * 100)
+    for said in (99, 200):
+        lying = tmp_path / f"{said}.zip"
+        lying.write_bytes(archive.read_bytes().replace(struct.pack("<I", 100), struct.pack("<I", said)))
+        with pytest.raises(DamagedFileError, match=rf"{said}\.zip cannot be unpacked"):
+            unpack(lying, tmp_path / "into")
 
 
 def test_only_what_is_wanted_is_unpacked(tmp_path: Path) -> None:
