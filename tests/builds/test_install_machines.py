@@ -165,6 +165,22 @@ def test_what_is_decided_says_why_and_for_what(tmp_path: Path) -> None:
     assert decision.other_way is None
 
 
+def test_why_an_engine_for_the_cpu_or_for_no_gpu_is_had(tmp_path: Path) -> None:
+    facts = facts_of("server-without-gpu", tmp_path)
+
+    def why(backend: Backend, **changes: Any) -> str:
+        wish = Wish(version="0.3.36", backend=backend)
+        return propose(replace(facts, vulkan_driver=True, **changes), wish, read_shelf()).why
+
+    unused = "this CPU has AVX512, which the engine that came with the launcher leaves unused"
+    assert why("cpu", missing_isa=("AVX512",)) == unused
+    assert why("cpu", missing_isa=(), own=frozenset({"cpu"})) == "an engine for this CPU"
+    assert why("cpu", missing_isa=(), own=frozenset()) == (
+        "an engine for this CPU: the one that came with the launcher does not run here"
+    )
+    assert why("vulkan", gpus=()) == "an engine for Vulkan; no GPU is seen here"
+
+
 def test_compiling_names_the_way_that_takes_less_time(tmp_path: Path) -> None:
     assert decided("rtx-4090-cpu-engine", tmp_path).other_way == "gpt-oss engine install cuda --how prebuilt"
 
@@ -184,7 +200,13 @@ def test_a_way_that_is_closed_names_the_one_that_is_open(tmp_path: Path) -> None
     assert build.missing == ("nvcc, the compiler of CUDA, is not here",)
     jetson = propose(facts_of("jetson-orin", tmp_path / "j"), Wish(version="0.3.36", how="prebuilt"), read_shelf())
     assert short(jetson) == "packages cuda: gpt-oss engine install cuda --how build"
-    assert jetson.missing == ("ready-made engines are for CUDA's own driver, which a Jetson does not have",)
+    none = propose(replace(no_compiler, tegra=True, verdicts={}), Wish(version="0.3.36", how="prebuilt"), read_shelf())
+    assert short(none) == "packages cuda: gpt-oss doctor"
+    assert (
+        jetson.missing
+        == none.missing
+        == ("ready-made engines are for CUDA's own driver, which a Jetson does not have",)
+    )
 
 
 def test_an_old_driver_is_told_with_the_slower_way_that_works_with_it(tmp_path: Path) -> None:

@@ -113,6 +113,9 @@ def test_too_many_questions_are_told_with_the_time(github: FakeGitHub) -> None:
     assert refused(403, headers, "https://api.github.com/x", now_s=lambda: 400.0).message == (
         "api.github.com answers no more questions from this address for now (60 an hour): try again in 10 min"
     )
+    assert refused(403, {"x-ratelimit-remaining": "7"}, "https://api.github.com/x").message == (
+        "api.github.com answered 403"
+    )
     github.statuses = [(403, {"x-ratelimit-remaining": "0"})]
     shelf = archives.shelf(github)
     with pytest.raises(NetworkError, match="try again within the hour") as refusal:
