@@ -65,6 +65,21 @@ def test_the_pinned_source_through_pip(tmp_path: Path) -> None:
     assert get_source(request, work, pip_of(tmp_path, archive.parent)) == source, "it is there already"
 
 
+def test_another_archive_of_the_same_version_takes_the_place_of_the_first(tmp_path: Path) -> None:
+    work = Work(folder=tmp_path / "work")
+    half = work.folder / ".source" / "left.c"
+    half.parent.mkdir(parents=True)
+    half.write_text("of an unpacking that was interrupted")
+    for text in ("int old;\n", "int new;\n"):
+        archive = write_sdist(tmp_path / "sdist", changes={"one.c": text})
+        request = CompileRequest(backend="cpu", version="9.9.9", source=archive)
+        source = get_source(request, work, Pip(command=(), log=work.log))
+        assert (source.sha256, source.known) == (sha256_of(archive), False)
+        assert (work.source / "one.c").read_text() == text
+        assert not (work.source / "left.c").exists()
+        assert archive.is_file(), "a person's own file stays"
+
+
 @pytest.mark.parametrize(
     ("printed", "error", "says"),
     [

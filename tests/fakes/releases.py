@@ -84,7 +84,10 @@ class _Handler(BaseHTTPRequestHandler):
             digest = fake.digests.get(name, hashlib.sha256(content).hexdigest())
             told = f"sha256:{digest}" if digest is not None else None
             assets.append({"name": name, "size": len(content), "digest": told, "browser_download_url": "elsewhere"})
-        self._send(404 if files is None else 200, json.dumps({"tag_name": tag, "assets": assets}).encode())
+        if files is None:
+            self._send(404, b'{"message": "Not Found"}')
+        else:
+            self._send(200, json.dumps({"tag_name": tag, "assets": assets}).encode())
 
     def _file(self, repository: str, tag: str, name: str, start: int) -> None:
         fake = self.server.fake
