@@ -122,6 +122,7 @@ def test_an_old_linux_gets_the_wheel_that_was_made_for_it() -> None:
         ("metal", Target(system="Darwin", arch="x86_64"), None, "there is no ready-made engine for metal on x86_64"),
         ("cuda", UBUNTU, (11, 4), "a newer driver of NVIDIA's than this one, which knows CUDA 11.4"),
         ("cuda", UBUNTU, (13, 0), "no ready-made engine has code for this GPU with its driver, which knows CUDA 13.0"),
+        ("cuda", UBUNTU, None, "no ready-made engine has code for this GPU with its driver"),
         ("rocm", UBUNTU, None, "need the libraries of the GPU's maker, which are not here"),
     ],
 )

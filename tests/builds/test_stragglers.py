@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from filelock import FileLock
 
 from launcher.builds.compile import compile_build
 from launcher.builds.compile_types import CompileRequest
@@ -65,6 +66,20 @@ def test_what_is_cleared_is_not_written_any_more(tmp_path: Path) -> None:
     with working(marked(folder)) as left:
         clear(tmp_path, "cpu-9.9.9")
         left.wait(TIMEOUT_S)
+
+
+def test_where_the_disk_has_no_locks_it_may_be_somebody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(self: FileLock) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(FileLock, "_acquire", unknown)
+    request = CompileRequest(backend="cpu", version="9.9.9", source=tmp_path / "none.tar.gz")
+    folder = tmp_path / "cache" / "engines" / "cpu-9.9.9"
+    with working(marked(folder)) as busy:
+        with pytest.raises(DamagedFileError):
+            compile_build(request, data_dir=tmp_path / "data", cache_dir=tmp_path / "cache", workshop=shop(toolchain()))
+        clear(tmp_path / "cache", "cpu-9.9.9")
+        assert busy.poll() is None
 
 
 _LAUNCHER = """

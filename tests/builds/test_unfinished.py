@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from launcher.builds.disk import locked
-from launcher.builds.unfinished import begun, clear, unfinished, work_folder
+from launcher.builds.unfinished import begun, clear, forget_source, unfinished, work_folder
 from launcher.errors import UsageError
 from launcher.system.locks import held
 
@@ -69,3 +69,13 @@ def test_archives_that_are_fetched_or_unpacked_stay(tmp_path: Path, lock: str) -
         with pytest.raises(UsageError, match="another process"):
             clear(tmp_path, "downloads")
     assert archive.is_file()
+
+
+def test_a_source_for_its_python_files_alone_does_not_stay(tmp_path: Path) -> None:
+    """The bug: after a ready-made engine of another version `engine list` told of one that was begun."""
+    begin(tmp_path, "cuda-0.3.37")
+    begin(tmp_path, "vulkan-0.3.37")
+    (work_folder(tmp_path, "cuda-0.3.37") / "recipe.json").write_text("{}")
+    for name in ("cuda-0.3.37", "vulkan-0.3.37", "cpu-0.3.37"):
+        forget_source(tmp_path, name)
+    assert begun(tmp_path) == ("cuda-0.3.37",)

@@ -15,6 +15,7 @@ from launcher.builds.decision import Decision
 from launcher.builds.prebuilt import Found
 from launcher.builds.releases import Asset
 from launcher.builds.shelf import Pinned, Shelf
+from launcher.builds.unfinished import begun, work_folder
 from launcher.cli.engine_install_session import (
     InstallWishes,
     bindings,
@@ -76,7 +77,9 @@ def test_a_release_is_fetched_tested_and_in_the_store(
 ) -> None:
     monkeypatch.setattr("launcher.cli.engine_install_session.self_test", lambda _build: PASSED)
     github.add(archives.LLAMA_CPP, "b1", {archives.ENGINE: archives.release_bytes()})
+    (work_folder(folders().cache, "cpu-0.3.36") / "source").mkdir(parents=True)  # for its Python files alone
     run_install(PREBUILT, dry_run=False, yes=True, as_json=False, shelf=shelf)
+    assert begun(folders().cache) == ()
     (build,), damaged = store.installed(folders().data)
     assert (build.name, build.usable, damaged) == ("cpu-0.3.36", True, ())
     said = capfd.readouterr().err

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.builds.compile_types import Work
 from launcher.builds.disk import locked, size_bytes, told
 from launcher.builds.stragglers import end_left
 from launcher.builds.types import BACKENDS, Backend
@@ -119,3 +120,12 @@ def clear(cache_dir: Path, name: str) -> int:
         for path in _archives(folder):
             path.unlink()
     return freed_bytes
+
+
+def forget_source(cache_dir: Path, name: str) -> None:
+    """Remove a source that was unpacked for its Python files alone; one that is compiled stays.
+
+    Raises as `clear` does.
+    """
+    if not Work(folder=work_folder(cache_dir, name)).recipe.exists():
+        clear(cache_dir, name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -23,7 +23,7 @@ from launcher.builds.shelf import Shelf, read_shelf
 from launcher.builds.source import get_source, known_sha256, pinned_version
 from launcher.builds.toolchain import probe_toolchain
 from launcher.builds.types import AUTO, Backend, Build
-from launcher.builds.unfinished import DOWNLOADS, work_folder
+from launcher.builds.unfinished import DOWNLOADS, forget_source, work_folder
 from launcher.cli.context import is_offline, load_settings
 from launcher.cli.download import DownloadBar
 from launcher.cli.engine_build_session import Wishes, run_build
@@ -180,7 +180,10 @@ def install_found(found: Found, own: Folders) -> Build:
             arch=machine.arch,
             tell=say,
         )
-        return install_prebuilt(found, means)
+        build = install_prebuilt(found, means)
+    with suppress(LauncherError):  # the engine is there all the same
+        forget_source(own.cache, found.name)
+    return build
 
 
 def bindings(version: str, backend: Backend, own: Folders) -> Path:
