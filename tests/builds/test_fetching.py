@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ from launcher.builds.fetching import Fetcher
 from launcher.builds.releases import GitHub
 from launcher.builds.shelf import Where
 from launcher.errors import DamagedFileError, DoesNotFitError, NetworkError
+from tests.cli.sandbox import free_port
 from tests.fakes.releases import FakeGitHub, loopback_releases
 
 if TYPE_CHECKING:
@@ -120,6 +122,8 @@ def test_a_host_without_ranges_sends_all_of_it_again(github: FakeGitHub, tmp_pat
     github.cut_after, github.knows_ranges = [1000], False
     told = Told()
     assert fetcher(tmp_path, told=told).fetch(assets(github)[:1])[0].read_bytes() == ENGINE
+    assert downloads(github) == ["engine.tar.gz", "engine.tar.gz from 1000"]
+    assert not any("damaged" in phase for phase in told.phases)
     assert told.here == len(ENGINE)
 
 
@@ -154,6 +158,22 @@ def test_a_part_that_was_changed_on_the_disk_is_noticed(github: FakeGitHub, tmp_
     part.write_bytes(b"y" * 4000)
     assert fetcher(tmp_path).fetch(found)[0].read_bytes() == ENGINE
     assert downloads(github) == ["engine.tar.gz from 4000", "engine.tar.gz"]
+
+
+def test_a_whole_file_that_was_changed_on_the_disk_is_fetched_again(github: FakeGitHub, tmp_path: Path) -> None:
+    found = assets(github)[:1]
+    (path,) = fetcher(tmp_path).fetch(found)
+    path.write_bytes(b"y" * len(ENGINE))
+    told = Told()
+    assert fetcher(tmp_path, told=told).fetch(found)[0].read_bytes() == ENGINE
+    assert downloads(github) == ["engine.tar.gz"] * 2
+    assert (told.here, told.phases[0]) == (len(ENGINE), "downloading engine.tar.gz")
+
+
+def test_a_host_that_does_not_answer_is_told_by_its_name(github: FakeGitHub, tmp_path: Path) -> None:
+    nobody = replace(assets(github)[0], url=f"http://127.0.0.1:{free_port()}/engine.tar.gz")
+    with pytest.raises(NetworkError, match=r"^no connection to 127\.0\.0\.1: "):
+        fetcher(tmp_path).fetch((nobody,))
 
 
 def test_a_file_without_a_hash_is_never_fetched(github: FakeGitHub, tmp_path: Path) -> None:

@@ -134,6 +134,19 @@ def test_a_build_of_another_kind_of_machine_is_not_replaced(tmp_path: Path) -> N
     make(tmp_path, text="ours")
 
 
+def test_the_environments_own_has_no_record_to_keep_a_test_in(tmp_path: Path) -> None:
+    own = store.find(tmp_path, "environment")
+    assert store.keep_test(own, FAILED) == own
+    assert own.usable
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"name": 7}', '{"name": ""}'])
+def test_a_choice_that_is_damaged_is_none(tmp_path: Path, text: str) -> None:
+    store.choose(tmp_path, "cpu-1")
+    (store.engines_dir(tmp_path) / "use.json").write_text(text)
+    assert store.chosen(tmp_path) == AUTO
+
+
 def test_two_at_once(tmp_path: Path) -> None:
     with store.staged(tmp_path, "cpu-1") as staging:
         with (
