@@ -15,7 +15,7 @@ from launcher.builds import store
 from launcher.builds.commit import commit_of
 from launcher.builds.disk import locked
 from launcher.builds.fetching import Fetcher
-from launcher.builds.prebuilt import Means, environment_bindings, install, look_up
+from launcher.builds.prebuilt import Means, environment_bindings, install, lay_out, look_up
 from launcher.builds.releases import GitHub
 from launcher.builds.selftest import self_test
 from launcher.builds.shelf import Pinned
@@ -194,6 +194,25 @@ def test_an_archive_without_an_engine_in_it_is_refused(github: FakeGitHub, tmp_p
     with pytest.raises(DamagedFileError, match=r"there is no library of llama\.cpp in the archive"):
         make(github, tmp_path, archives.release())
     assert not [name for name in left(tmp_path) if name.startswith(".cpu")]
+
+
+def test_a_release_without_a_server_is_refused(github: FakeGitHub, tmp_path: Path) -> None:
+    import io
+    import tarfile
+
+    with io.BytesIO() as content:
+        with tarfile.open(fileobj=content, mode="w:gz") as opened:
+            opened.addfile(tarfile.TarInfo("llama-b1/libllama.so"))
+        github.add(archives.LLAMA_CPP, "b1", {archives.ENGINE: content.getvalue()})
+    with pytest.raises(EngineError, match="there is no llama-server in"):
+        make(github, tmp_path, archives.release())
+
+
+def test_libraries_without_python_files_are_no_engine(tmp_path: Path) -> None:
+    (tmp_path / "site" / "bin").mkdir(parents=True)
+    (tmp_path / "site" / "bin" / "libllama.so").touch()
+    with pytest.raises(DamagedFileError, match="llama-cpp-python's Python files are not in"):
+        lay_out(tmp_path / "site", tmp_path)
 
 
 def test_a_broken_archive_leaves_no_half_of_a_build(github: FakeGitHub, tmp_path: Path, engine: bytes) -> None:
