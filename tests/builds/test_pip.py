@@ -115,6 +115,22 @@ def test_an_index_that_does_not_answer(tmp_path: Path) -> None:
     )
 
 
+def test_a_hash_that_is_known_is_what_pip_has_to_hold_to(tmp_path: Path) -> None:
+    script = (
+        "told = open(option('--requirement')).read() if '--requirement' in words else words[-1]\n"
+        "pathlib.Path(option('--dest'), 'x-1.tar.gz').write_text(told)\n"
+    )
+    pip = fake_pip(tmp_path, script)
+    known = pip.download("x==1", tmp_path / "known", sha256="0" * 64)
+    assert known.read_text() == f"x==1 --hash=sha256:{'0' * 64}\n"
+    assert pip.download("x==1", tmp_path / "unknown").read_text() == "x==1"
+
+
+def test_a_pip_that_brings_nothing(tmp_path: Path) -> None:
+    with pytest.raises(LauncherError, match="pip downloaded nothing for x==1"):
+        fake_pip(tmp_path, "").download("x==1", tmp_path / "into")
+
+
 def test_no_pip_at_all(tmp_path: Path) -> None:
     with pytest.raises(LauncherError, match="there is no pip, and no uv to run one"):
         Pip(command=(), log=tmp_path / "log").download("x==1", tmp_path / "into")
