@@ -5,12 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-import tarfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from shutil import which
 
 from gpu_stages import pack
 from gpu_stages.kept import Kept
@@ -31,7 +29,6 @@ PASSED = "passed"
 _TOOLKITS = ("/usr/local/cuda", "/opt/cuda")
 _EVERY_S = 20.0
 """Between two lines about progress."""
-_COMMIT_FILE = "/.git/modules/vendor/llama.cpp/HEAD"
 _CUBLAS_HEADER = "nvidia/*/include/cublas_v2.h"
 """Where NVIDIA's package has it below a folder of Python packages."""
 
@@ -58,24 +55,9 @@ class Recipe:
             # A packed archive has another hash than the one that it was made of.
             sha256=known_sha256(version) if self.source is None else None,
             architectures=None if self.arch is None else (self.arch,),
-            # Without git CMake cannot read the commit, and an engine that tells none is not the one that is pinned.
-            definitions=() if self.source is None or which("git") else commit_definition(self.source),
             source=self.source,
             offline=self.source is not None,
         )
-
-
-def commit_definition(source: Path) -> tuple[tuple[str, str], ...]:
-    """CMake's definition of llama.cpp's commit, as the archive has it; nothing where it has none."""
-    try:
-        with tarfile.open(source) as archive:
-            for member in archive:
-                if member.name.endswith(_COMMIT_FILE) and (file := archive.extractfile(member)) is not None:
-                    commit = file.read(40).decode("ascii", "replace")
-                    return (("GGML_BUILD_COMMIT", commit[:7]),) if commit.isalnum() else ()
-    except (OSError, tarfile.TarError) as error:
-        raise LabError(f"{source} cannot be read: {error}") from error
-    return ()
 
 
 def get_engine(kept: Kept, recipe: Recipe, *, prebuilt: Path | None, tell: Callable[[str], None]) -> int:
