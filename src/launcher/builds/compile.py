@@ -18,6 +18,7 @@ from launcher.builds.compile_types import CompileRequest, Event, Phase
 from launcher.builds.failures import Failure, explain
 from launcher.builds.pip import Pip
 from launcher.builds.prepare import Prepared, Workshop, not_here, prepare, recipe_json
+from launcher.builds.program import server_in
 from launcher.builds.progress import Watch, planned_steps
 from launcher.builds.record import SITE
 from launcher.builds.shelf import read_shelf
@@ -58,7 +59,7 @@ def compile_build(
     if not ready.verdict.possible:
         raise not_here(ready)
     store.check(data_dir, request.name)
-    with disk.locked(cache_dir / "engines", request.name) as alone:
+    with disk.locked(ready.work.folder.parent, request.name) as alone:
         if alone:
             end_left(ready.work.folder)
         return _Compilation(ready, data_dir=data_dir, on_event=on_event, shop=shop).run()
@@ -170,10 +171,9 @@ class _Compilation:
         self._step([cmake.cmake, "--install", self._work.build.name, "--config", "Release"])
         with disk.told(self._work.folder):
             finish_site(self._work.site, self._work.source, self._recipe, self._ready.tools.cuda, cublas)
-        for name in ("llama-server", "llama-server.exe"):
-            program = self._work.site / "bin" / name
-            if program.is_file():
-                self._step([str(program), "--version"])
+        server = server_in(self._work.site)
+        if server.is_file():
+            self._step([str(server), "--version"])
 
     def _step(
         self, command: list[str], on_line: Callable[[str], object] = lambda _line: None, *, log: Path | None = None

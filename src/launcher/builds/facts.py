@@ -13,25 +13,14 @@ from launcher.builds.compat import judge
 from launcher.builds.decision import Facts
 from launcher.builds.shelf import Target, Version, as_version
 from launcher.builds.toolchain import Places, probe_toolchain
-from launcher.builds.types import BACKENDS, Backend
+from launcher.builds.types import BACKENDS
 from launcher.hardware import apple, linux, nvidia, sysfs, windows
-from launcher.hardware.detect import Machine
+from launcher.hardware.detect import WIDE_ISA, Machine
 from launcher.hardware.engine_devices import EngineReport
-from launcher.hardware.match import merge_seen
+from launcher.hardware.match import REGISTRIES, merge_seen
 from launcher.hardware.packages import Need
 from launcher.hardware.seen import SeenGpu
 
-_REGISTRIES: Mapping[str, Backend] = {
-    "CPU": "cpu",
-    "CUDA": "cuda",
-    "Vulkan": "vulkan",
-    "ROCm": "rocm",
-    "MTL": "metal",
-    "SYCL": "sycl",
-}
-"""ggml's names of backends."""
-_WIDE_ISA = ("AVX2", "AVX512", "AVX512_VNNI", "AVX512_BF16", "AMX_INT8", "DOTPROD", "MATMUL_INT8", "SVE")
-"""What decoding gains from, as `hardware.detect` tells it."""
 _VULKAN_DRIVERS = ("usr/share/vulkan/icd.d", "etc/vulkan/icd.d", "usr/local/share/vulkan/icd.d")
 
 
@@ -67,7 +56,7 @@ def read_facts(
         if is_linux
         else None,
         missing_isa=_missing_isa(machine, engine),
-        own=frozenset(_REGISTRIES[name] for name in engine.backends if name in _REGISTRIES),
+        own=frozenset(name for name in BACKENDS if {"cpu": "CPU", **REGISTRIES}[name] in engine.backends),
         own_version=engine.version,
         builds=builds,
         verdicts={backend: judge(backend, tools) for backend in BACKENDS},
@@ -109,7 +98,7 @@ def _missing_isa(machine: Machine, engine: EngineReport) -> tuple[str, ...]:
     if machine.system != "Linux" or not engine.cpu_features:
         return ()
     cpu = linux.read_cpu(machine.root, arch=machine.arch, cpus=machine.affinity())
-    return tuple(name for name in _WIDE_ISA if name in cpu.isa and name not in engine.cpu_features)
+    return tuple(name for name in WIDE_ISA if name in cpu.isa and name not in engine.cpu_features)
 
 
 def _glibc() -> Version | None:

@@ -17,6 +17,7 @@ from launcher.builds.recipe import Recipe, recipe
 from launcher.builds.tool_types import Need, Toolchain, Verdict
 from launcher.builds.toolchain import probe_toolchain
 from launcher.builds.types import Build, SelfTest
+from launcher.builds.unfinished import work_folder
 from launcher.errors import EngineError
 from launcher.hardware import linux, psutil_probe
 from launcher.hardware.detect import Machine
@@ -81,7 +82,7 @@ def prepare(request: CompileRequest, *, cache_dir: Path, workshop: Workshop | No
     """Decide how a backend would be compiled here. Touches nothing."""
     shop = workshop or Workshop()
     tools = shop.tools()
-    work = Work(folder=cache_dir / "engines" / request.name)
+    work = Work(folder=work_folder(cache_dir, request.name))
     made = recipe(
         request.backend,
         tools,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -10,6 +9,7 @@ from typing import Self
 
 from launcher.catalogue.request import RELEASES
 from launcher.catalogue.types import ModelFile
+from launcher.cli.ask import agreed, can_be_asked
 from launcher.cli.context import is_offline
 from launcher.cli.output import say, talk_console
 from launcher.errors import NetworkError, UsageError
@@ -72,15 +72,9 @@ def _ask(file: ModelFile, settings: Settings) -> None:
     if file.model in RELEASES:
         licence = f"The model is OpenAI's, licensed {LICENCE}."
     say(f"Downloading {file.name}{size}. {licence}")
-    if settings.yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if settings.yes or not can_be_asked():
         return
-    import typer
-
-    try:
-        agreed = typer.confirm("Go ahead?", default=True, err=True)
-    except typer.Abort:
-        raise KeyboardInterrupt from None  # Ctrl-C or Ctrl-D at the question: told as any other
-    if not agreed:
+    if not agreed("Go ahead?", default=True):
         raise UsageError("not downloaded", hint="gpt-oss plan")
 
 

@@ -191,9 +191,9 @@ def bindings(version: str, backend: Backend, own: Folders) -> Path:
     here = environment_bindings(version)
     if here is not None:
         return here
-    work = Work(folder=own.cache / "engines" / f"{backend}-{version}")
-    work.folder.mkdir(parents=True, exist_ok=True)
     request = CompileRequest(backend=backend, version=version, sha256=known_sha256(version))
+    work = Work(folder=work_folder(own.cache, request.name))
+    work.folder.mkdir(parents=True, exist_ok=True)
     get_source(request, work, Pip(command=probe_toolchain().pip, log=work.log))
     return work.source / "llama_cpp"
 

@@ -11,21 +11,19 @@ from typing import TYPE_CHECKING, Literal
 
 from launcher import __version__
 from launcher.builds.types import AUTO
+from launcher.cli.ask import can_be_asked
 from launcher.cli.output import say
 from launcher.errors import DoesNotFitError, LauncherError
 from launcher.hardware.types import Hardware, IdleDevice
 from launcher.paths import folders
 from launcher.planner.types import Plan
 from launcher.settings import Settings
-from launcher.units import GIB
 
 if TYPE_CHECKING:
     from launcher.builds.decision import Decision
     from launcher.builds.types import Build
     from launcher.flow import Prepared
 
-SMALLEST_BYTES = 3 * GIB
-"""Of a GPU with less, buffers and the screen leave nothing for a model (as `builds.decision` has it)."""
 Reply = Literal["yes", "no", "never"]
 
 
@@ -71,10 +69,6 @@ def _chosen() -> str:
     return chosen(folders().data)
 
 
-def _is_terminal() -> bool:
-    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
-
-
 def _read_line() -> str:
     return sys.stdin.readline()
 
@@ -84,7 +78,7 @@ class Means:
     """What an offer takes from outside; tests give fakes."""
 
     state_dir: Path = field(default_factory=lambda: folders().state)
-    is_terminal: Callable[[], bool] = _is_terminal
+    is_terminal: Callable[[], bool] = can_be_asked
     read_line: Callable[[], str] = _read_line
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     chosen: Callable[[], str] = _chosen
@@ -125,12 +119,16 @@ def planned(
 
 def idle_gpus(hardware: Hardware) -> tuple[IdleDevice, ...]:
     """GPUs that an engine which is not here would use to some effect."""
+    if not hardware.idle_devices:
+        return ()
+    from launcher.builds.decision import SMALLEST_GPU_BYTES
+
     return tuple(
         gpu
         for gpu in hardware.idle_devices
         if gpu.remedy is not None
         and gpu.engine is None
-        and (gpu.total_bytes is None or gpu.total_bytes >= SMALLEST_BYTES)
+        and (gpu.total_bytes is None or gpu.total_bytes >= SMALLEST_GPU_BYTES)
         and "decoding gains little" not in gpu.reason
     )
 

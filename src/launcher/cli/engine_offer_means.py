@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from launcher.builds.compile_types import CompileRequest
 from launcher.builds.decision import Decision, Facts, Wish
-from launcher.builds.types import Backend, Build
+from launcher.builds.types import Build
 from launcher.cli.engine_offer import Effort
 from launcher.errors import EngineError, LauncherError
 from launcher.paths import folders
@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from launcher.hardware.types import Hardware, IdleDevice
     from launcher.planner.types import Plan
     from launcher.settings import Settings
-
-REGISTRIES: Mapping[Backend, str] = {"cuda": "CUDA", "rocm": "ROCm", "vulkan": "Vulkan", "metal": "MTL", "sycl": "SYCL"}
-"""ggml's names of backends."""
-
 
 _LONG_MINUTES = 60
 """Nobody compiles longer than that because of a key pressed in haste."""
@@ -83,6 +79,7 @@ def gain(
     """What a plan with the GPUs would have over the one of now: empty for nothing to speak of, None where unknown."""
     from launcher.cli.context import request_of, world
     from launcher.flow import plan_with
+    from launcher.hardware.match import REGISTRIES
     from launcher.planner.whatif import gain_of, with_idle_used
 
     registry = REGISTRIES.get(decision.backend) if decision.backend is not None else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from launcher.builds.detect import read_build
 from launcher.builds.disk import size_bytes
 from launcher.builds.types import AUTO, ENVIRONMENT, Build
 from launcher.builds.unfinished import begun, clear, unfinished, work_folder
+from launcher.cli.ask import agreed, can_be_asked
 from launcher.cli.engine_view import Engine, engine_of, print_engines
 from launcher.cli.output import print_json, say
 from launcher.errors import EngineError, UsageError
@@ -118,15 +118,9 @@ def remove_engine(name: str, *, yes: bool, as_json: bool) -> None:
 def _ask(name: str, doomed: list[Path], *, yes: bool) -> None:
     if yes or not any(folder.is_dir() for folder in doomed):
         return
-    if not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
+    if not can_be_asked():
         again = shlex.join(["gpt-oss", "engine", "remove", name, "--yes"])
         raise UsageError("this removes files, and nobody can be asked", hint=again)
-    import typer
-
-    try:
-        size = format_bytes(sum(map(size_bytes, doomed)))
-        agreed = typer.confirm(f"Remove {name} for good ({size})?", default=False, err=True)
-    except typer.Abort:
-        raise KeyboardInterrupt from None  # Ctrl-C or Ctrl-D at the question: told as any other
-    if not agreed:
+    size = format_bytes(sum(map(size_bytes, doomed)))
+    if not agreed(f"Remove {name} for good ({size})?", default=False):
         raise UsageError("nothing removed", hint="gpt-oss engine list")

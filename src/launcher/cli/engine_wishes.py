@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import sys
 from difflib import get_close_matches
 
 from launcher.builds.pip import Pip
 from launcher.builds.source import PACKAGE, pinned_version
 from launcher.builds.toolchain import probe_toolchain
 from launcher.builds.types import AUTO, BACKENDS, Backend, Build
+from launcher.cli.ask import agreed, can_be_asked
 from launcher.errors import EngineError, UsageError
 from launcher.paths import Folders
 
@@ -67,15 +67,9 @@ def newest_version(own: Folders, pip: tuple[str, ...] | None = None) -> str:
 
 def confirm(question: str, *, yes: bool, refused: str) -> bool:
     """Ask on a terminal, unless `yes` is said already; whether it was asked. Raises UsageError for a no."""
-    if yes or not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
+    if yes or not can_be_asked():
         return False
-    import typer
-
-    try:
-        agreed = typer.confirm(question, default=True, err=True)
-    except typer.Abort:
-        raise KeyboardInterrupt from None  # Ctrl-C or Ctrl-D at the question: told as any other
-    if not agreed:
+    if not agreed(question, default=True):
         raise UsageError(refused, hint="gpt-oss engine list")
     return True
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from launcher.chat.conversation import from_json
 from launcher.cli import history_view as view
+from launcher.cli.ask import agreed, can_be_asked
 from launcher.cli.output import print_json, say
 from launcher.errors import DamagedFileError, UsageError
 from launcher.history.conversations import count_said, unsaved
@@ -180,19 +181,13 @@ def _age(text: str) -> timedelta:
 def _ask(found: Sequence[About], *, yes: bool) -> None:
     if yes:
         return
-    if not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
+    if not can_be_asked():
         raise UsageError(
             f"this deletes {_count(len(found))}, and nobody can be asked",
             hint=shlex.join(["gpt-oss", *sys.argv[1:], "--yes"]),
         )
     view.print_doomed(found, datetime.now(UTC))
-    import typer
-
-    try:
-        agreed = typer.confirm(f"Delete {_count(len(found))} for good?", default=False, err=True)
-    except typer.Abort:
-        raise KeyboardInterrupt from None  # Ctrl-C or Ctrl-D at the question: told as any other
-    if not agreed:
+    if not agreed(f"Delete {_count(len(found))} for good?", default=False):
         raise UsageError("nothing deleted", hint="gpt-oss history list")
 
 

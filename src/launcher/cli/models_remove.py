@@ -10,6 +10,7 @@ from pathlib import Path
 
 from launcher.catalogue.inventory import FoundModel
 from launcher.catalogue.known import StaleFile
+from launcher.cli.ask import agreed, can_be_asked
 from launcher.cli.context import load_settings
 from launcher.cli.models_in_use import refuse_if_served
 from launcher.cli.models_rows import Here, ModelRow, look, path_in, select
@@ -151,14 +152,8 @@ def ask(doomed: Sequence[Doomed], stale: Sequence[StaleFile], *, question: str, 
     """
     if yes:
         return
-    if not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
+    if not can_be_asked():
         raise UsageError("this removes files, and nobody can be asked", hint=again)
     print_doomed(doomed, [(file.what, file.path, file.size_bytes) for file in stale], stream=sys.stderr)
-    import typer
-
-    try:
-        agreed = typer.confirm(question, default=False, err=True)
-    except typer.Abort:
-        raise KeyboardInterrupt from None  # Ctrl-C or Ctrl-D at the question: told as any other
-    if not agreed:
+    if not agreed(question, default=False):
         raise UsageError("nothing removed", hint="gpt-oss models")

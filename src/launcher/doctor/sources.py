@@ -68,15 +68,9 @@ def _process_name(pid: int) -> str | None:
 
 
 def _wanted_engine() -> str | None:
-    """The version of llama-cpp-python that this launcher's metadata names."""
-    from importlib.metadata import PackageNotFoundError, requires
+    from launcher.builds.source import pinned_version
 
-    try:
-        needed = requires("gpt-oss-launcher") or []
-    except PackageNotFoundError:
-        return None
-    pins = [text.partition("==")[2] for text in needed if text.startswith("llama-cpp-python==")]
-    return pins[0].partition(";")[0].strip() if pins else None
+    return pinned_version()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -27,8 +27,8 @@ TOOL_DEADLINE_S = 10.0
 Install = Literal["checkout", "package"]
 """How the launcher was installed: from a checkout with `uv sync`, or as a package."""
 
-# What decoding gains from: told where the processor has one and the engine was compiled without.
-_WIDE_ISA = ("AVX2", "AVX512", "AVX512_VNNI", "AVX512_BF16", "AMX_INT8", "DOTPROD", "MATMUL_INT8", "SVE")
+WIDE_ISA = ("AVX2", "AVX512", "AVX512_VNNI", "AVX512_BF16", "AMX_INT8", "DOTPROD", "MATMUL_INT8", "SVE")
+"""What decoding gains from: told where the processor has one and the engine was compiled without."""
 
 
 def run_tool(command: Sequence[str], *, timeout_s: float = TOOL_DEADLINE_S) -> str | None:
@@ -191,7 +191,7 @@ def _with_engine_isa(cpu: Cpu, engine: EngineReport, notes: list[str]) -> Cpu:
     used = tuple(name for name in engine.cpu_features if name not in options)
     if not used:
         return cpu
-    missing = [name for name in _WIDE_ISA if name in cpu.isa and name not in used]
+    missing = [name for name in WIDE_ISA if name in cpu.isa and name not in used]
     if missing:
         notes.append(
             f"this llama.cpp build does not use {', '.join(missing)}, which the CPU has; "

@@ -26,8 +26,8 @@ _SERVES: dict[Vendor, frozenset[str]] = {
     "Apple": frozenset({"MTL", "Vulkan"}),
 }
 """ggml backends (their registry names) that can drive a vendor's GPUs."""
-_REGISTRY = {"cuda": "CUDA", "rocm": "ROCm", "vulkan": "Vulkan", "sycl": "SYCL", "metal": "MTL"}
-"""Names of builds begin with those on the left."""
+REGISTRIES = {"cuda": "CUDA", "rocm": "ROCm", "vulkan": "Vulkan", "sycl": "SYCL", "metal": "MTL"}
+"""ggml's names of the backends for GPUs that builds are named by."""
 _HIDING: dict[Vendor, tuple[str, ...]] = {
     "NVIDIA": ("CUDA_VISIBLE_DEVICES", "GGML_VK_VISIBLE_DEVICES", "GGML_DISABLE_VULKAN"),
     "AMD": ("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GGML_VK_VISIBLE_DEVICES", "GGML_DISABLE_VULKAN"),
@@ -262,7 +262,7 @@ def may_serve(hardware: Hardware, others: Mapping[str, str], *, left_alone: bool
 
 def _can_drive(backend: str, idle: IdleDevice) -> bool:
     serving = next((names for vendor, names in _SERVES.items() if vendor == idle.vendor), frozenset())
-    return _REGISTRY.get(backend) in serving and idle.remedy is not None  # without one no build would change it
+    return REGISTRIES.get(backend) in serving and idle.remedy is not None  # without one no build would change it
 
 
 def _named(idle: IdleDevice, name: str, *, left_alone: bool) -> IdleDevice:
