@@ -190,6 +190,19 @@ def test_engine_and_placement_are_chosen_together(tmp_path: Path) -> None:
     assert [row["why"] for row in found["engines"]] == ["chosen", "needs a slower placement"]
 
 
+def test_the_model_of_speed_is_fitted_once_for_each_build(tmp_path: Path) -> None:
+    """The bug: once to see which builds were measured, and once more for each plan."""
+    own, cuda = by_builds()
+    fitted: list[str] = []
+
+    def calibration(hardware: Hardware, state_dir: Path | None) -> None:
+        fitted.append(hardware.engine.name)
+
+    world = Outside().world(tmp_path, detect=lambda: (own, cuda), rates=_rates, calibration=calibration)
+    prepare(PlanRequest(model="20b"), world, offline=True)
+    assert sorted(fitted) == ["cuda-0.3.36", "environment"]
+
+
 def test_of_two_builds_for_one_gpu_the_one_that_measured_faster_is_taken(tmp_path: Path) -> None:
     """By runs that are kept in the state folder, each build's in its own file."""
     own, cuda = by_builds()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from launcher.catalogue.headers import ensure_header
 from launcher.catalogue.types import Catalogue, ModelFile, ModelWeights
 from launcher.errors import DamagedFileError, DoesNotFitError, NetworkError, UsageError
-from launcher.flow.world import World, catalogues
+from launcher.flow.world import CalibrationOf, World, catalogues
 from launcher.hardware.types import Hardware
 from launcher.planner.choose import plan
 from launcher.planner.engine_choice import (
@@ -66,6 +67,7 @@ def prepare(
     if hardware is not None:
         return _prepare_on(hardware, catalogue_of, request, world, offline=offline, purpose=None, here=False)
     detected = world.detect()
+    world = replace(world, calibration=_once(world.calibration))
     measured = _measured_builds(detected, world) if len(detected) > 1 else frozenset()
     machines, passed = worth_planning(detected, with_programs=with_programs, measured=measured)
     prepared: dict[str, Prepared] = {}
@@ -87,6 +89,19 @@ def prepare(
     best = prepared[chosen.plan.hardware.engine.name]
     notes = (*filter(None, [engine_note(rows)]), *left_out_notes(best.hardware), *best.plan.notes)
     return replace(best, plan=replace(best.plan, notes=notes, engines=rows))
+
+
+def _once(calibration: CalibrationOf) -> CalibrationOf:
+    """The same, fitted once for each build: which were measured is asked before any is planned with."""
+    known: dict[tuple[str, Path | None], Calibration | None] = {}
+
+    def read(machine: Hardware, state_dir: Path | None) -> Calibration | None:
+        key = machine.engine.name, state_dir
+        if key not in known:
+            known[key] = calibration(machine, state_dir)
+        return known[key]
+
+    return read
 
 
 def _measured_builds(machines: Sequence[Hardware], world: World) -> frozenset[str]:

@@ -15,6 +15,9 @@ from launcher.catalogue.types import Catalogue, ModelFile
 from launcher.hardware.types import Hardware
 from launcher.planner.types import Calibration, PlanRequest, Purpose, Rate, Tuned
 
+CalibrationOf = Callable[[Hardware, Path | None], Calibration | None]
+"""The model of speed, fitted to what was measured on a machine with its build; None where nothing was."""
+
 
 def detect_here(build: str | None = None, *, tell: Callable[[str], None] = lambda _: None) -> tuple[Hardware, ...]:
     """This machine by each build of llama.cpp that plans may take.
@@ -77,7 +80,7 @@ class World:
     state_dir: Path | None = None
     """Where measurements of this machine are kept; None measures nothing."""
     rates: Callable[[Hardware, Path | None], Mapping[str, Rate]] = _rates
-    calibration: Callable[[Hardware, Path | None], Calibration | None] = _calibration
+    calibration: CalibrationOf = _calibration
     tuned: Callable[[Hardware, ModelFile, Purpose, Path | None], Tuned | None] = _tuned
     load_catalogue: Callable[..., Catalogue] = load_catalogue
     open_remote: OpenRemote | None = None
