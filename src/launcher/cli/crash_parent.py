@@ -5,7 +5,6 @@ It puts the terminal in order, says which engine it was, and notes it for later 
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shlex
 import signal
@@ -17,13 +16,13 @@ from typing import Any
 
 from launcher.errors import EngineError, ExitCode
 from launcher.paths import folders
+from launcher.tools.jail.kernel import die_with_parent
 
 assert sys.platform == "linux"  # noqa: S101  # type checkers skip what follows elsewhere: nothing there imports this
 
 _WAITED_FOR = frozenset({signal.SIGCHLD, signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTERM, signal.SIGHUP})
 _SI_KERNEL = 128
 """Where a signal comes from that is the terminal's (siginfo.h)."""
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _ORDERLY = "\x1b[0m\x1b[?25h\x1b[?2004l"
 """Plain letters, a cursor that is seen, pastes as they are."""
 
@@ -45,7 +44,7 @@ def forked(run: Callable[[], int]) -> int:
 
 def _end_with(parent: int) -> None:
     """Have the kernel kill this process at the end of its parent, however that comes."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    die_with_parent(signal.SIGKILL)
     if os.getppid() != parent:
         sys.exit(1)
 
