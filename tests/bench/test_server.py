@@ -99,6 +99,7 @@ class Fake(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path == "/tokenize":
             return self.tell({{"tokens": [ord(asked["content"])]}})
+        open(sys.argv[0] + ".asked", "a").write(json.dumps(asked) + "\\n")
         letters = [token for token, _ in asked.get("logit_bias", [])]
         shown = asked["n_predict"] if {trained} or ord("a") in letters else 0
         lines = [{{"tokens": [1], "tokens_predicted": n + 1, "stop": False}} for n in range(shown)]
@@ -106,7 +107,6 @@ class Fake(BaseHTTPRequestHandler):
         self.end_headers()
         for line in [*lines, {{"tokens": [], "stop": True}}]:
             self.wfile.write(b"data: " + json.dumps(line).encode() + b"\\n")
-        open(sys.argv[0] + ".asked", "a").write(json.dumps(asked) + "\\n")
 
     def tell(self, answer):
         self.send_response(200)
