@@ -87,6 +87,9 @@ def test_a_whole_conversation(sandbox: Sandbox) -> None:
         mark = screen.mark()
         screen.line("/undo")
         screen.wait_for("Taken back: Tell me something endless", after=mark)
+        screen.wait_for(READY, after=mark)
+
+        mark = screen.mark()
         screen.line("/save All about lines")
         screen.wait_for("Saved as conversation 1", after=mark)
         screen.wait_for(READY, after=mark)
